@@ -1,0 +1,98 @@
+"""Notebooks without a browser: run one through papermill, with its parameters checked first."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from dmh_lib.errors import NotebookError
+from dmh_lib.files import atomic_path
+
+HEADLESS = "DMH_HEADLESS"
+"""Environment variable that the runner sets: notebooks then draw static pictures and show no bars."""
+
+
+def is_headless() -> bool:
+    """Whether this process runs a notebook for `run_notebook`."""
+    return os.environ.get(HEADLESS) == "1"
+
+
+def notebook_parameters(notebook: str | os.PathLike[str]) -> dict[str, str]:
+    """Names in a notebook's parameters cell and their defaults, as Python source.
+
+    Raises NotebookError when the file is missing, is no notebook, or has no parameters cell.
+    """
+    path = Path(notebook)
+    if not path.is_file():
+        raise NotebookError(f"{path}: does not exist; give the path of a notebook")
+    try:
+        nodes = nbformat.read(path, as_version=4)
+        found = papermill.inspect_notebook(str(path))
+    except (ValueError, nbformat.ValidationError, AttributeError, KeyError) as error:
+        raise NotebookError(f"{path}: not a notebook ({error}); save it again from JupyterLab") from error
+    if not any("parameters" in cell.metadata.get("tags", []) for cell in nodes.cells):
+        raise NotebookError(f"{path}: no cell is tagged 'parameters'; tag the cell that sets the defaults")
+    return {name: entry["default"] for name, entry in found.items()}
+
+
+def run_notebook(
+    notebook: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    timeout: int = 3600,
+    progress: bool = False,
+) -> Path:
+    """Execute a notebook from its own folder and write the executed copy.
+
+    Args:
+        notebook: what to run; never changed.
+        output: the executed notebook, written even if a cell fails, so that the error can be read in it.
+        parameters: values for names in its parameters cell.
+        timeout: seconds that one cell may take.
+        progress: show a bar over cells.
+
+    Raises:
+        NotebookError: a parameter that the notebook does not have (nothing is run), or a cell that failed.
+    """
+    path, target, values = Path(notebook), Path(output), dict(parameters or {})
+    known = notebook_parameters(path)
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        names = ", ".join(known) or "none"
+        raise NotebookError(f"{path}: parameter '{unknown[0]}' is not in its parameters cell; it has {names}")
+    before = os.environ.get(HEADLESS)
+    os.environ[HEADLESS] = "1"
+    failure: NotebookError | None = None
+    try:
+        with atomic_path(target) as temporary:
+            try:
+                papermill.execute_notebook(
+                    str(path.resolve()),
+                    str(temporary.resolve()),
+                    values,
+                    cwd=str(path.resolve().parent),
+                    progress_bar=progress,
+                    execution_timeout=timeout,
+                    kernel_name="python3",
+                )
+            except PapermillExecutionError as error:
+                failure = NotebookError(
+                    f"{path}: {error.ename} in cell {error.exec_count}: {error.evalue}; see {target}"
+                )
+            except (RuntimeError, TimeoutError) as error:  # a dead kernel, a cell over its time
+                failure = NotebookError(f"{path}: {error}; see {target}")
+                if not temporary.exists():
+                    raise failure from error
+    finally:
+        if before is None:
+            del os.environ[HEADLESS]
+        else:
+            os.environ[HEADLESS] = before
+    if failure is not None:
+        raise failure
+    return target

@@ -1,0 +1,226 @@
+"""Checkpoints: folders of safetensors and JSON, written whole or not at all, with nothing executable in them.
+
+checkpoint-00001500/
+    checkpoint.json        what it is: model settings, environment, split, data hash, versions, play
+    model.safetensors      weights
+    training.safetensors   optimizer moments and torch's random state
+    training.json          update number, sampler state, loss history
+"""
+
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import dmh_lib
+from dmh_lib.agents import PlayConfig
+from dmh_lib.envs import TaskSplit, full_env_id
+from dmh_lib.errors import CheckpointError, DMHError
+from dmh_lib.files import read_json, write_json
+from dmh_lib.models import DMH, DMHConfig
+
+T = TypeVar("T")
+
+FORMAT_VERSION = 1
+PREFIX = "checkpoint-"
+ABOUT, WEIGHTS, TRAINING, TENSORS = (
+    "checkpoint.json",
+    "model.safetensors",
+    "training.json",
+    "training.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that is needed to go on as if nothing had happened."""
+
+    step: int
+    """Updates made."""
+    tensors: dict[str, Tensor]
+    """Optimizer moments by parameter name, and the random state of each device."""
+    sampler: dict[str, Any]
+    """State of the context sampler."""
+    history: list[dict[str, float]]
+    """Logged losses so far."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint."""
+
+    path: Path
+    model: DMH
+    about: dict[str, Any]
+    """What stands in checkpoint.json: `model`, `env_id`, `split`, `data_hash`, `versions`, `play`, …"""
+
+    @property
+    def play(self) -> PlayConfig:
+        """How the model is meant to play: the temperature chosen on training tasks."""
+        return PlayConfig(**self.about.get("play", {}))
+
+    @property
+    def env_id(self) -> str | None:
+        """The environment it was trained for, if its data named one."""
+        return self.about.get("env_id")
+
+    @property
+    def split(self) -> TaskSplit:
+        """Tasks it was trained on and those held out; raises CheckpointError if its data had no split."""
+        if not self.about.get("split"):
+            raise CheckpointError(
+                f"{self.path}: field 'split' is missing; its training data had no task split"
+            )
+        return TaskSplit.from_dict(self.about["split"])
+
+    def require_env(self, env_id: str) -> None:
+        """Raise CheckpointError unless the model was trained for this environment."""
+        if full_env_id(env_id) != self.env_id:
+            problem = f"field 'env_id': trained for {self.env_id}, not for {full_env_id(env_id)}"
+            raise CheckpointError(f"{self.path}: {problem}; choose a checkpoint of that environment")
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    packages = {name: version(name) for name in ("torch", "numpy", "numba", "gymnasium")}
+    return {"dmh_lib": dmh_lib.__version__, "python": platform.python_version(), **packages}
+
+
+def latest_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
+    """The checkpoint of a run with the most updates, or None."""
+    found = [path for path in Path(run_dir).glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
+    return max(found, key=lambda path: int(path.name.removeprefix(PREFIX)), default=None)
+
+
+def save_checkpoint(
+    run_dir: str | os.PathLike[str],
+    model: DMH,
+    about: dict[str, Any],
+    training: TrainingState,
+    keep: int = 2,
+) -> Path:
+    """Write the folder `checkpoint-<step>` in a run, then drop all but the newest `keep`.
+
+    Returns its path. Raises CheckpointError when it cannot be written; older ones then stay.
+    """
+    target = Path(run_dir) / f"{PREFIX}{training.step:08d}"
+    temporary = target.with_name(f".{secrets.token_hex(8)}")
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    progress = {"step": training.step, "sampler": training.sampler, "history": training.history}
+    try:
+        temporary.mkdir(parents=True)
+        save_file(weights, temporary / WEIGHTS)
+        save_file(training.tensors, temporary / TENSORS)
+        write_json(temporary / TRAINING, progress)
+        write_json(
+            temporary / ABOUT, {"format_version": FORMAT_VERSION, "model": model.config.to_dict(), **about}
+        )
+        for name in (WEIGHTS, TENSORS):
+            with (temporary / name).open("rb") as file:
+                os.fsync(file.fileno())
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(
+            f"{target}: cannot be written ({error}); free some space or choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    kept = sorted(
+        path for path in Path(run_dir).glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()
+    )
+    for old in kept[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def set_play(path: str | os.PathLike[str], play: PlayConfig) -> None:
+    """Note in a checkpoint how it is meant to play."""
+    file = _folder(path) / ABOUT
+    write_json(file, {**_reading(file, lambda: read_json(file)), "play": asdict(play)})
+
+
+def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
+    """Load a checkpoint, or the newest one of a run.
+
+    Raises CheckpointError, naming file, field and remedy, if anything is missing, broken or does not fit.
+    """
+    folder = _folder(path)
+    about = _about(folder)
+    config = _reading(folder / ABOUT, lambda: DMHConfig.from_dict(dict(about["model"])))
+    weights = _reading(folder / WEIGHTS, lambda: load_file(folder / WEIGHTS))
+    with torch.device("meta"):
+        model = DMH(config)  # costs nothing, whatever sizes a stranger's settings ask for
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if stored != expected:
+        name = min(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
+        problem = f"field '{name}': shape {stored.get(name)}, but the settings ask for {expected.get(name)}"
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: {problem}; take the weights and settings of one training run"
+        )
+    model.load_state_dict({name: tensor.to(device) for name, tensor in weights.items()}, assign=True)
+    model.goal_map.requires_grad_(False)
+    checkpoint = Checkpoint(folder, model.eval(), about)
+    _reading(folder / ABOUT, lambda: checkpoint.play)
+    return checkpoint
+
+
+def load_training(path: str | os.PathLike[str]) -> TrainingState:
+    """The training state of a checkpoint; raises CheckpointError if it is missing or broken."""
+    folder = _folder(path)
+    progress = _reading(folder / TRAINING, lambda: read_json(folder / TRAINING))
+    tensors = _reading(folder / TENSORS, lambda: load_file(folder / TENSORS))
+    return _reading(
+        folder / TRAINING,
+        lambda: TrainingState(
+            int(progress["step"]), tensors, dict(progress["sampler"]), list(progress["history"])
+        ),
+    )
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    folder = Path(path)
+    if not (folder / ABOUT).is_file():
+        newest = latest_checkpoint(folder)
+        if newest is None or not (newest / ABOUT).is_file():
+            raise CheckpointError(
+                f"{folder}: no checkpoint here ({ABOUT} is missing); train one with `dmh train`"
+            )
+        folder = newest
+    return folder
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    file = folder / ABOUT
+    about = _reading(file, lambda: dict(read_json(file)))
+    if about.get("format_version") != FORMAT_VERSION:
+        problem = (
+            f"field 'format_version': {about.get('format_version')}, this version reads {FORMAT_VERSION}"
+        )
+        raise CheckpointError(f"{file}: {problem}; load it with the version of dmh_lib that wrote it")
+    return about
+
+
+def _reading(file: Path, read: Callable[[], T]) -> T:
+    """Turn the many ways in which a broken file can fail into one error."""
+    try:
+        return read()
+    except DMHError as error:
+        message = str(error) if str(file) in str(error) else f"{file}: {error}"
+        raise CheckpointError(message) from error
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file}: missing or broken ({error!r}); copy or train the checkpoint again"
+        ) from error

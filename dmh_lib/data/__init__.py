@@ -1,0 +1,6 @@
+"""Experience as data: the record, and the files it lives in."""
+
+from dmh_lib.data.storage import read_d4rl, read_hdf5, write_hdf5
+from dmh_lib.data.trajectories import Episode, Trajectories, concatenate
+
+__all__ = ["Episode", "Trajectories", "concatenate", "read_d4rl", "read_hdf5", "write_hdf5"]

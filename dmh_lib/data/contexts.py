@@ -1,0 +1,274 @@
+"""Across-episode contexts: several episodes of one task, sorted by return, relabelled and cut into chunks.
+
+Everything that does not change from batch to batch stands in a `ChunkTable`, computed once; a batch is then
+index arithmetic, with no Python loop over episodes or chunks.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dmh_lib.data.trajectories import Trajectories
+from dmh_lib.errors import SettingError
+from dmh_lib.subgoals import Rule, overtake_goals, select_goals
+
+Ints = NDArray[np.int64]
+
+RUNNING, ENDED, PADDING = 0, 1, 2  # the completion token d
+NEIGHBOURHOOD = 64  # sorted episodes among which the released code takes neighbours
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """Which episodes make a context, and which of them are learned from."""
+
+    n_episodes: int = 20
+    """Most episodes in a context (n of the paper)."""
+    draw: Literal["history", "task", "neighbours"] = "history"
+    """`history`: the first episodes of one run. `task`: any episodes of one task. `neighbours`: as the
+    released code does, n neighbours in return among 64 episodes, which hold no spread of returns."""
+    vary_length: bool = True
+    """Draw the number of episodes uniformly from 1 … n_episodes; else always n_episodes."""
+    order: Literal["return", "lived"] = "return"
+    """Sort by return, worst first (ties in the order lived), or keep the order lived."""
+    failures: float = 0.0
+    """Only for `task`: share of contexts that begin with a uniform number of episodes without reward."""
+    supervise: Literal["last", "last+random", "all"] = "last+random"
+    """Episodes whose actions are learned: the last (best), that and one other, or all."""
+    goal_share: float = 0.25
+    """Share of the learned chunks on which the valuable sub-goal is tried as well."""
+    goal_rule: Rule = "mean_reward"
+    """How valuable sub-goals are chosen."""
+    done_at_time_limit: bool = True
+    """Whether an episode that ran out of time counts as ended; the released code says no in training only."""
+
+    def __post_init__(self) -> None:
+        if self.n_episodes < 1:
+            raise SettingError(f"n_episodes: must be at least 1, got {self.n_episodes}")
+        if not 0 <= self.failures <= 1:
+            raise SettingError(f"failures: a share lies in 0 … 1, got {self.failures}")
+        if not 0 <= self.goal_share <= 1:
+            raise SettingError(f"goal_share: a share lies in 0 … 1, got {self.goal_share}")
+
+    @classmethod
+    def paper(cls, n_episodes: int = 10) -> "ContextConfig":
+        """The paper's contexts: any n episodes of a task, sorted, all steps learned, every chunk with its goal."""
+        return cls(n_episodes, draw="task", vary_length=False, supervise="all", goal_share=1.0)
+
+    @classmethod
+    def official(cls, n_episodes: int = 4) -> "ContextConfig":
+        """The released code's contexts: near-equal returns, last episode only, its rule and its done token."""
+        return cls(
+            n_episodes,
+            draw="neighbours",
+            vary_length=False,
+            supervise="last",
+            goal_share=1.0,
+            goal_rule="overtake",
+            done_at_time_limit=False,
+        )
+
+
+@dataclass(frozen=True)
+class ContextBatch:
+    """What one update needs: B contexts of up to K chunks, S of them to learn actions from, G with a goal.
+
+    Contexts are padded on the right, where a causal model cannot see it.
+    """
+
+    states: torch.Tensor  # (B, K, obs_dim) state at each chunk's start
+    chunk_rewards: torch.Tensor  # (B, K) sum of the chunk's rewards
+    done: torch.Tensor  # (B, K) int64: 0 running, 1 the episode ended in this chunk, 2 padding
+    returns_to_go: torch.Tensor  # (B, K) best return of the context less what the episode has collected
+    rows: torch.Tensor  # (S,) int64 places of the learned chunks among the B·K, in random order
+    observations: torch.Tensor  # (S, c, obs_dim)
+    actions: torch.Tensor  # (S, c) int64 or (S, c, act_dim)
+    rewards: torch.Tensor  # (S, c)
+    mask: torch.Tensor  # (S, c) bool, false on the padding of short chunks
+    goal_states: torch.Tensor  # (G, obs_dim) valuable goals of the first G learned chunks
+
+    def to(self, device: torch.device | str) -> "ContextBatch":
+        """The batch on another device."""
+        return ContextBatch(
+            **{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()}
+        )
+
+
+class ChunkTable:
+    """All chunks of a dataset, M in number, in the order of its steps."""
+
+    def __init__(self, trajectories: Trajectories, chunk_len: int, config: ContextConfig) -> None:
+        if chunk_len < 1:
+            raise SettingError(f"chunk_len: must be at least 1, got {chunk_len}")
+        lengths = trajectories.lengths
+        self.per_episode = -(-lengths // chunk_len)  # (E,) the last chunk may be short
+        self.first = self.per_episode.cumsum() - self.per_episode  # (E,)
+        within = np.arange(self.per_episode.sum()) - np.repeat(self.first, self.per_episode)  # (M,)
+        self.starts = np.repeat(trajectories.offsets[:-1], self.per_episode) + chunk_len * within  # (M,)
+        left = np.repeat(lengths, self.per_episode) - chunk_len * within
+        self.lengths = np.minimum(left, chunk_len)  # (M,)
+        self.rewards = np.add.reduceat(trajectories.rewards, self.starts, dtype=np.float64)  # (M,)
+        before = self.rewards.cumsum() - self.rewards
+        self.collected = before - np.repeat(
+            before[self.first], self.per_episode
+        )  # (M,) earlier in the episode
+        last = trajectories.offsets[1:] - 1
+        ended = trajectories.terminations[last] | (trajectories.truncations[last] & config.done_at_time_limit)
+        self.done = np.full(len(self.starts), RUNNING)  # (M,)
+        self.done[(self.first + self.per_episode - 1)[ended]] = ENDED
+        self.step_goals = select_goals(trajectories)  # (N,)
+
+
+class ContextSampler:
+    """Draws context batches from trajectories, reproducibly.
+
+    Args:
+        trajectories: the data.
+        config: which contexts.
+        chunk_len: c, steps per sub-goal.
+        seed: of all draws.
+    """
+
+    def __init__(
+        self, trajectories: Trajectories, config: ContextConfig, chunk_len: int, seed: int = 0
+    ) -> None:
+        self.trajectories, self.config, self.chunk_len = trajectories, config, chunk_len
+        self.table = ChunkTable(trajectories, chunk_len, config)
+        self._rng = np.random.default_rng(seed)
+        tasks = trajectories.task_ids
+        # task by task, and within a task the episodes without reward first
+        failed = trajectories.returns <= 0
+        self._by_task = np.lexsort((~failed, tasks))  # (E,)
+        _, self._task_first, self._task_size = np.unique(
+            tasks[self._by_task], return_index=True, return_counts=True
+        )
+        self._task_failed = np.add.reduceat(failed[self._by_task].astype(np.int64), self._task_first)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random state, as plain JSON values."""
+        return dict(self._rng.bit_generator.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue the draws from a stored state."""
+        self._rng.bit_generator.state = state
+
+    def sample(self, batch_size: int) -> ContextBatch:
+        """Draw a batch of contexts."""
+        episodes, counts = self.draw_episodes(batch_size)  # (B, n), (B,)
+        return self.build(self.sort(episodes, counts), counts)
+
+    # ------------------------------------------------------------------ which episodes
+
+    def draw_episodes(self, batch_size: int) -> tuple[Ints, Ints]:
+        """Episode ids (B, n), of which the first counts (B,) of a row are valid, in the order lived or drawn."""
+        if self.config.draw == "history":
+            return self._draw_histories(batch_size)
+        return self._draw_tasks(batch_size)
+
+    def _counts(self, batch_size: int, most: Ints | int) -> Ints:
+        limit = np.broadcast_to(np.minimum(self.config.n_episodes, most), (batch_size,)).astype(np.int64)
+        return self._rng.integers(1, limit + 1) if self.config.vary_length else limit
+
+    def _draw_histories(self, batch_size: int) -> tuple[Ints, Ints]:
+        offsets = self.trajectories.run_offsets
+        run = self._rng.integers(len(offsets) - 1, size=batch_size)  # (B,)
+        counts = self._counts(batch_size, np.diff(offsets)[run])
+        columns = np.minimum(np.arange(counts.max()), counts[:, None] - 1)  # (B, n)
+        return offsets[run][:, None] + columns, counts
+
+    def _draw_tasks(self, batch_size: int) -> tuple[Ints, Ints]:
+        config, rng = self.config, self._rng
+        task = rng.integers(len(self._task_first), size=(batch_size, 1))  # (B, 1)
+        if config.draw == "neighbours":
+            pool = rng.integers(
+                self._task_size[task], size=(batch_size, max(NEIGHBOURHOOD, config.n_episodes))
+            )
+            pool = self._by_task[self._task_first[task] + pool]  # (B, 64)
+            pool = np.take_along_axis(
+                pool, self.trajectories.returns[pool].argsort(axis=1, kind="stable"), axis=1
+            )
+            shift = rng.integers(pool.shape[1] - config.n_episodes + 1, size=(batch_size, 1))
+            chosen = np.take_along_axis(pool, shift + np.arange(config.n_episodes), axis=1)
+            return chosen, self._counts(batch_size, config.n_episodes)
+        counts = self._counts(batch_size, config.n_episodes)
+        pick = rng.random((batch_size, int(counts.max())))  # (B, n)
+        failures = np.where(rng.random(batch_size) < config.failures, rng.integers(counts + 1), 0)  # (B,)
+        is_failure = (np.arange(pick.shape[1]) < failures[:, None]) & (self._task_failed[task] > 0)
+        span = np.where(is_failure, self._task_failed[task], self._task_size[task])
+        return self._by_task[self._task_first[task] + (pick * span).astype(np.int64)], counts
+
+    def sort(self, episodes: Ints, counts: Ints) -> Ints:
+        """Each row's valid episodes by return, worst first, if the contexts are sorted; (B, n) as given else."""
+        if self.config.order == "lived":
+            return episodes
+        valid = np.arange(episodes.shape[1]) < counts[:, None]
+        keys = np.where(valid, self.trajectories.returns[episodes], np.inf)
+        return np.take_along_axis(episodes, keys.argsort(axis=1, kind="stable"), axis=1)
+
+    def _supervised(self, counts: Ints, width: int) -> NDArray[np.bool_]:
+        columns, last = np.arange(width), counts[:, None] - 1
+        match self.config.supervise:
+            case "all":
+                return columns <= last
+            case "last":
+                return columns == last
+            case "last+random":
+                other = self._rng.integers(np.maximum(counts - 1, 1))[:, None]
+                return (columns == last) | ((columns == other) & (other < last))
+
+    # ------------------------------------------------------------------ what the model gets
+
+    def build(self, episodes: Ints, counts: Ints) -> ContextBatch:
+        """The batch of given contexts: rows of episode ids (B, n), the first counts (B,) of each valid."""
+        data, table = self.trajectories, self.table
+        batch, width = episodes.shape
+        valid = np.arange(width) < counts[:, None]  # (B, n)
+        chunks_in = np.where(valid, table.per_episode[episodes], 0)  # (B, n)
+        totals = chunks_in.sum(1)  # (B,)
+        num_chunks = int(totals.max())
+        flat = chunks_in.reshape(-1)  # (B·n,) and below, all chunks of all contexts: (C,)
+        within = np.arange(flat.sum()) - np.repeat(flat.cumsum() - flat, flat)
+        chunks = np.repeat(table.first[episodes].reshape(-1), flat) + within
+        place = np.arange(len(chunks)) - np.repeat(totals.cumsum() - totals, totals)
+        rows = np.repeat(np.arange(batch) * num_chunks, totals) + place  # among the B·K
+
+        states = np.zeros((batch * num_chunks, data.obs_dim), dtype=np.float32)
+        states[rows] = data.observations[table.starts[chunks]]
+        chunk_rewards = np.zeros(batch * num_chunks, dtype=np.float32)
+        chunk_rewards[rows] = table.rewards[chunks]
+        done = np.full(batch * num_chunks, PADDING)
+        done[rows] = table.done[chunks]
+        best = np.where(valid, data.returns[episodes], -np.inf).max(1)  # (B,)
+        returns_to_go = np.zeros(batch * num_chunks, dtype=np.float32)
+        returns_to_go[rows] = np.repeat(best, totals) - table.collected[chunks]
+
+        learned = np.flatnonzero(np.repeat(self._supervised(counts, width).reshape(-1), flat))
+        learned = self._rng.permutation(learned)  # (S,) so that the first G are any
+        starts, lengths = table.starts[chunks[learned]], table.lengths[chunks[learned]]
+        columns = np.arange(self.chunk_len)
+        mask = columns < lengths[:, None]  # (S, c)
+        steps = starts[:, None] + np.minimum(columns, lengths[:, None] - 1)  # (S, c)
+        with_goal = learned[: int(np.ceil(self.config.goal_share * len(learned)))]  # (G,)
+        goals = table.step_goals[table.starts[chunks[with_goal]]]
+        if self.config.goal_rule == "overtake":
+            worse = np.full_like(episodes, -1)
+            worse[:, 1:] = episodes[:, :-1]  # the episode ranked before
+            compared = np.repeat(worse.reshape(-1), flat)[with_goal]
+            goals = overtake_goals(data, table.step_goals, table.starts[chunks[with_goal]], compared)
+
+        shape = (batch, num_chunks)
+        return ContextBatch(
+            states=torch.from_numpy(states.reshape(*shape, -1)),
+            chunk_rewards=torch.from_numpy(chunk_rewards.reshape(shape)),
+            done=torch.from_numpy(done.reshape(shape)),
+            returns_to_go=torch.from_numpy(returns_to_go.reshape(shape)),
+            rows=torch.from_numpy(rows[learned]),
+            observations=torch.from_numpy(data.observations[steps]),
+            actions=torch.from_numpy(data.actions[steps]),
+            rewards=torch.from_numpy(data.rewards[steps]),
+            mask=torch.from_numpy(mask),
+            goal_states=torch.from_numpy(data.observations[goals]),
+        )

@@ -1,0 +1,67 @@
+"""Showing and keeping pictures from a notebook: live in JupyterLab, static when run headless."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from IPython.display import SVG
+from kaleido import calc_fig_sync, start_sync_server
+from kaleido.errors import ChromeNotFoundError
+
+from dmh_lib.batch import is_headless
+from dmh_lib.files import atomic_path
+
+_server_started = False
+
+
+def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a figure as HTML and, where a Chrome or Chromium is installed, as PNG.
+
+    Args:
+        figure: what to write.
+        path: without suffix; the HTML shares one plotly.min.js with its neighbours, so that it works offline.
+
+    Returns:
+        The files written. Without a browser a warning says how to get one.
+    """
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    html = base.with_suffix(".html")
+    figure.write_html(html, include_plotlyjs="directory", config={"displaylogo": False})
+    png = base.with_suffix(".png")
+    image = _image(figure, "png")
+    if image is None:
+        return [html]
+    with atomic_path(png) as temporary:
+        temporary.write_bytes(image)
+    return [html, png]
+
+
+def show(figure: go.Figure, path: str | os.PathLike[str]) -> Any:
+    """Save a figure and return what a notebook's cell should end with.
+
+    In JupyterLab that is the figure itself; headless it is an SVG picture, small and visible everywhere.
+    """
+    save_figure(figure, path)
+    if not is_headless():
+        return figure
+    image = _image(figure, "svg")
+    return figure if image is None else SVG(image)
+
+
+def _image(figure: go.Figure, kind: str) -> bytes | None:
+    """The figure through a headless browser, or None where there is none."""
+    global _server_started
+    try:
+        if not _server_started:
+            start_sync_server(silence_warnings=True)  # one browser for all pictures of this process
+            _server_started = True
+        image: bytes = calc_fig_sync(figure, opts={"format": kind, "scale": 2 if kind == "png" else 1})
+    except (ChromeNotFoundError, RuntimeError) as error:
+        if "Chrome" not in str(error):
+            raise
+        warnings.warn("no PNG or SVG: install Chrome or Chromium, or run `plotly_get_chrome`", stacklevel=3)
+        return None
+    return image

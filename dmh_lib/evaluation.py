@@ -1,0 +1,160 @@
+"""In-context evaluation: play whole lifetimes on held-out tasks, with no gradient step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from dmh_lib.agents import Agent, DMHAgent, PlayConfig
+from dmh_lib.envs import GridVectorEnv, SplitName, TaskSplit, rules_of
+from dmh_lib.errors import SettingError
+from dmh_lib.models import DMH
+
+TEMPERATURES = (1.0, 0.7, 0.5, 0.35)
+
+
+def evaluate(
+    agent: Agent,
+    env: gym.vector.VectorEnv[Any, Any, Any],
+    episodes: int = 20,
+    *,
+    seed: int = 0,
+    memory: bool = True,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Roll out `episodes` episodes in each of B environments, beginning with an empty context.
+
+    Args:
+        agent: plays.
+        env: a vector environment that resets an ended copy in the same step (AutoresetMode.SAME_STEP).
+        episodes: episodes per environment.
+        seed: of the environment and of the agent's draws.
+        memory: False wipes the agent's memory before each episode, which gives the no-memory line.
+        progress: show a bar.
+
+    Returns:
+        One row per environment and episode: `env` (0 … B − 1), `episode` (from 1), `return`, `length`.
+
+    Raises:
+        SettingError: fewer than one episode, or another autoreset mode.
+    """
+    if episodes < 1:
+        raise SettingError(f"episodes: must be at least 1, got {episodes}")
+    if env.metadata.get("autoreset_mode") != AutoresetMode.SAME_STEP:
+        remedy = "make it with vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP}"
+        raise SettingError(f"autoreset_mode: the environment must reset in the same step; {remedy}")
+    count = env.num_envs
+    returns = np.zeros((count, episodes))
+    lengths = np.zeros((count, episodes), dtype=np.int64)
+    at = np.zeros(count, dtype=np.int64)  # (B,) episode that each copy is in
+    observations, _ = env.reset(seed=seed)
+    agent.begin(count, seed=seed)
+    with tqdm(total=count * episodes, desc="episodes", disable=not progress) as bar:
+        while (playing := np.flatnonzero(at < episodes)).size:
+            actions = agent.act(observations)
+            observations, rewards, terminations, truncations, _ = env.step(actions)
+            agent.observe(rewards, terminations, truncations)
+            returns[playing, at[playing]] += rewards[playing]
+            lengths[playing, at[playing]] += 1
+            ended = np.asarray(terminations | truncations)
+            at += ended
+            bar.update(int((ended & (at <= episodes)).sum()))
+            if not memory and ended.any():
+                agent.forget(ended)
+    return pd.DataFrame(
+        {
+            "env": np.repeat(np.arange(count), episodes),
+            "episode": np.tile(np.arange(1, episodes + 1), count),
+            "return": returns.reshape(-1),
+            "length": lengths.reshape(-1),
+        }
+    )
+
+
+def evaluate_on_tasks(
+    agent: Agent,
+    env_id: str,
+    tasks: Sequence[int] | NDArray[np.int64],
+    episodes: int = 20,
+    seeds: Sequence[int] = (0,),
+    *,
+    method: str = "DM-H",
+    memory: bool = True,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """`evaluate` in the dark rooms of the given tasks, once per seed, each with its exact optimum.
+
+    Returns:
+        One row per (method, task, seed, episode): `method`, `env_id`, `task`, `seed`, `episode`, `return`,
+        `length`, `optimum`, `percent_of_optimum`.
+    """
+    rules = rules_of(env_id)
+    tables = []
+    for seed in tqdm(seeds, desc=method, disable=not progress):
+        env = GridVectorEnv(len(tasks), rules=rules, tasks=tasks)
+        tables.append(evaluate(agent, env, episodes, seed=seed, memory=memory).assign(seed=seed))
+    table = pd.concat(tables, ignore_index=True)
+    rooms = table.pop("env").to_numpy()
+    optimum = rules.optimal_returns(tasks)[rooms]
+    return table.assign(
+        method=method,
+        env_id=env_id,
+        task=np.asarray(tasks)[rooms],
+        optimum=optimum,
+        percent_of_optimum=100 * table["return"] / optimum,
+    )[["method", "env_id", "task", "seed", "episode", "return", "length", "optimum", "percent_of_optimum"]]
+
+
+def evaluate_split(
+    model: DMH,
+    split: TaskSplit,
+    side: SplitName = "test",
+    episodes: int = 20,
+    seeds: Sequence[int] = (0, 1, 2),
+    play: PlayConfig | None = None,
+    *,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """DM-H on one side of a split, with the no-memory line (context wiped each episode) and the oracle's.
+
+    Returns the table of `evaluate_on_tasks` with methods `DM-H`, `DM-H without memory` and `oracle`.
+    """
+    agent, tasks = DMHAgent(model, play), split.tasks(side)
+    played = [
+        evaluate_on_tasks(
+            agent, split.env_id, tasks, episodes, seeds, method=method, memory=memory, progress=progress
+        )
+        for method, memory in (("DM-H", True), ("DM-H without memory", False))
+    ]
+    oracle = played[0].assign(method="oracle", percent_of_optimum=100.0)
+    oracle["return"] = oracle["optimum"]
+    return pd.concat([*played, oracle], ignore_index=True)
+
+
+def choose_temperature(
+    model: DMH,
+    split: TaskSplit,
+    episodes: int = 20,
+    *,
+    num_tasks: int = 64,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[float, dict[float, float]]:
+    """The temperature with the best last episode on training tasks, and the percentages of all tried.
+
+    Never sees a test task. At most `num_tasks` tasks are played, spread over the training side.
+    """
+    tasks = split.tasks("train")
+    tasks = tasks[np.linspace(0, len(tasks) - 1, min(num_tasks, len(tasks))).astype(int)]
+    scores: dict[float, float] = {}
+    for temperature in tqdm(TEMPERATURES, desc="temperature", disable=not progress):
+        agent = DMHAgent(model, PlayConfig(temperature=temperature))
+        table = evaluate_on_tasks(agent, split.env_id, tasks, episodes, [seed])
+        last = table.loc[table["episode"] == episodes, "percent_of_optimum"]
+        scores[temperature] = float(last.mean())
+    return max(scores, key=lambda temperature: scores[temperature]), scores

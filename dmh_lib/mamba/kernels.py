@@ -1,0 +1,89 @@
+"""What the CPU kernels share: tiles between memory and SIMD lanes, compilation on first use, threads."""
+
+# mypy: allow-untyped-defs
+# Numba infers the types inside kernels.
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numba
+import torch
+from numba import types
+
+from .lanes import WIDTH, load, store, transpose
+
+_settings: Any = numba.config  # its attributes are made at run time
+
+SEGMENT = 64  # time steps whose tiles are worked on together, so that they stay in the first-level cache
+_SERIAL_WORK = 2**16  # state updates that one thread does before a second has woken up
+
+
+@numba.njit
+def gather(tile, source, t0, t1, c0, c1):
+    """source (L, D), times t0..t1, channels c0..c1 -> tile (t1 - t0, WIDTH).
+
+    Whole vectors where channels or times lie side by side, number by number elsewhere."""
+    if c1 - c0 < WIDTH:
+        tile[:] = 0.0
+    if source.strides[1] == source.itemsize and c1 - c0 == WIDTH:
+        for t in range(t0, t1):
+            store(tile, (t - t0) * WIDTH, load(source[t, c0:], 0))
+    elif source.strides[0] == source.itemsize and c1 - c0 == WIDTH:
+        stride = source.strides[1] // source.itemsize
+        squares = (t1 - t0) // WIDTH * WIDTH
+        for t in range(0, squares, WIDTH):
+            transpose(tile, t * WIDTH, WIDTH, source[t0 + t, c0:], 0, stride)
+        for t in range(squares, t1 - t0):
+            for c in range(WIDTH):
+                tile[t * WIDTH + c] = source[t0 + t, c0 + c]
+    else:
+        for t in range(t0, t1):
+            for c in range(c0, c1):
+                tile[(t - t0) * WIDTH + c - c0] = source[t, c]
+
+
+@numba.njit
+def scatter(target, tile, t0, t1, c0, c1):
+    """tile (t1 - t0, WIDTH) -> target (L, D), times t0..t1, channels c0..c1."""
+    if target.strides[1] == target.itemsize and c1 - c0 == WIDTH:
+        for t in range(t0, t1):
+            store(target[t, c0:], 0, load(tile, (t - t0) * WIDTH))
+    elif target.strides[0] == target.itemsize and c1 - c0 == WIDTH:
+        stride = target.strides[1] // target.itemsize
+        squares = (t1 - t0) // WIDTH * WIDTH
+        for t in range(0, squares, WIDTH):
+            transpose(target[t0 + t, c0:], 0, stride, tile, t * WIDTH, WIDTH)
+        for t in range(squares, t1 - t0):
+            for c in range(WIDTH):
+                target[t0 + t, c0 + c] = tile[t * WIDTH + c]
+    else:
+        for t in range(t0, t1):
+            for c in range(c0, c1):
+                target[t, c] = tile[(t - t0) * WIDTH + c - c0]
+
+
+def arrays(*dimensions: int) -> list[Any]:
+    """Numba types of float32 arrays of any strides, by number of dimensions."""
+    return [types.Array(types.float32, ndim, "A") for ndim in dimensions]
+
+
+def compile_kernel(function: Any, *argument_types: Any) -> Any:
+    """A parallel kernel with one signature, so that no memory layout makes a call compile another version.
+
+    Numba keeps the result on disk beside the module (or in its user-wide cache) until that module changes.
+    """
+    return numba.njit(types.void(*argument_types), parallel=True, cache=True)(function)
+
+
+@contextmanager
+def threads(work: int) -> Iterator[None]:
+    """As many threads as PyTorch uses, so that one setting rules both; one where the work, in state updates,
+    is too small to share."""
+    before = numba.get_num_threads()
+    limit = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
+    numba.set_num_threads(limit if work > _SERIAL_WORK else 1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

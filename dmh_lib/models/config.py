@@ -1,0 +1,117 @@
+"""The settings of Decision Mamba-Hybrid, and its three presets."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from dmh_lib.errors import SettingError
+
+
+@dataclass(frozen=True)
+class DMHConfig:
+    """What the model is built from; stored as JSON beside the weights.
+
+    The presets differ in size and in faithfulness: `small` is what the walkthrough trains, `paper` the
+    method with the paper's sizes, `official` what the released code does, so that the effect of each of
+    its departures can be shown.
+    """
+
+    obs_dim: int
+    """Numbers in an observation."""
+    action_dim: int
+    """Number of actions when discrete, else numbers in an action."""
+    discrete: bool = True
+    """Whether actions are choices (cross-entropy) or numbers (mean squared error)."""
+    chunk_len: int = 5
+    """c: environment steps governed by one sub-goal."""
+    d_model: int = 64
+    """Width of both modules."""
+    tokens: Literal["fused", "paper"] = "fused"
+    """`paper`: one token per state, reward, done (Mamba) and per sub-goal, state, action, reward
+    (transformer). `fused`: what is known at the same moment shares one token; same information, fewer tokens."""
+    mamba_layers: int = 2
+    """Mamba blocks."""
+    d_state: int = 16
+    """State size N of the selective scan."""
+    d_conv: int = 4
+    """Width of Mamba's causal convolution."""
+    expand: int = 2
+    """Inner width of Mamba over d_model."""
+    transformer_layers: int = 3
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads. The paper's table says 3, which does not divide 128; the released code uses 1."""
+    dropout: float = 0.0
+    """Dropout in the transformer."""
+    subgoal_dim: int | None = None
+    """Size of the sub-goal z; None for obs_dim, which makes `goal_map` invertible and z drawable."""
+    use_return_to_go: bool = False
+    """Give Mamba the return still to collect. Off for rooms and mazes: there it leaks the way to the goal."""
+    reward_scale: float = 1.0
+    """Rewards and returns are divided by this before they are embedded."""
+    goal_loss_weight: float = 0.5
+    """λ: weight of the action loss under the valuable sub-goal."""
+    squash_log_variance: bool = False
+    """Released code: tanh on the log-variance, which keeps the standard deviation within 0.61 … 1.65."""
+    resample_subgoal: bool = False
+    """Released code: a fresh z per step, in training and in play, instead of one per chunk."""
+    sliding_window: bool = False
+    """Released code, in play: the transformer sees the last c steps even across chunks, unlike in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("obs_dim", "action_dim", "chunk_len", "d_model", "mamba_layers", "d_state", "d_conv"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if self.tokens not in ("fused", "paper"):
+            raise SettingError(f"tokens: '{self.tokens}' is not known; choose fused or paper")
+        if self.d_model % self.heads:
+            raise SettingError(f"heads: {self.heads} does not divide d_model {self.d_model}")
+        if self.tokens == "fused" and (self.resample_subgoal or self.sliding_window):
+            raise SettingError("tokens: a sub-goal per step and a sliding window need the paper's tokens")
+        if self.reward_scale <= 0:
+            raise SettingError(f"reward_scale: must be positive, got {self.reward_scale}")
+
+    @property
+    def goal_dim(self) -> int:
+        """Size of the sub-goal."""
+        return self.obs_dim if self.subgoal_dim is None else self.subgoal_dim
+
+    @classmethod
+    def small(cls, obs_dim: int, action_dim: int, **changes: Any) -> "DMHConfig":
+        """What a laptop trains in minutes: half the paper's width, fused tokens, no dropout."""
+        return cls(obs_dim, action_dim, **changes)
+
+    @classmethod
+    def paper(cls, obs_dim: int, action_dim: int, **changes: Any) -> "DMHConfig":
+        """The corrected method with the paper's sizes and tokens."""
+        settings: dict[str, Any] = {"d_model": 128, "tokens": "paper", "dropout": 0.1}
+        return cls(obs_dim, action_dim, **(settings | changes))
+
+    @classmethod
+    def official(cls, obs_dim: int, action_dim: int, **changes: Any) -> "DMHConfig":
+        """What the released code does; combine with `ContextConfig.official()`."""
+        settings: dict[str, Any] = {
+            "d_model": 128,
+            "tokens": "paper",
+            "dropout": 0.1,
+            "heads": 1,
+            "use_return_to_go": True,
+            "squash_log_variance": True,
+            "resample_subgoal": True,
+            "sliding_window": True,
+        }
+        return cls(obs_dim, action_dim, **(settings | changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as they are stored in JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "DMHConfig":
+        """Settings read back from JSON; raises SettingError for an unknown or missing field."""
+        unknown = set(stored) - {entry.name for entry in fields(cls)}
+        if unknown:
+            raise SettingError(f"{min(unknown)}: not a setting of this version of DMHConfig")
+        try:
+            return cls(**stored)
+        except TypeError as error:
+            raise SettingError(f"DMHConfig: {error}") from error

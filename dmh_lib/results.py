@@ -1,0 +1,94 @@
+"""Result tables: tidy, one row per (method, task, seed, episode), stored as Parquet."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+from scipy.stats import bootstrap
+
+from dmh_lib.errors import DataError
+from dmh_lib.files import atomic_path
+
+COLUMNS = ("method", "env_id", "task", "seed", "episode", "return", "length", "optimum", "percent_of_optimum")
+
+
+def write_results(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a result table as Parquet, whole or not at all."""
+    with atomic_path(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a result table; raises DataError if it is missing, broken or lacks a column."""
+    if not Path(path).is_file():
+        raise DataError(f"{path}: does not exist; run an evaluation first")
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, pyarrow.ArrowException, ValueError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error}); run the evaluation again") from error
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise DataError(f"{path}: field '{missing[0]}' is missing; run the evaluation again")
+    return table
+
+
+def curves(table: pd.DataFrame, value: str = "percent_of_optimum") -> pd.DataFrame:
+    """Mean per method and episode with a 95 % bootstrap interval over roll-outs (task × seed).
+
+    Returns columns `method`, `episode`, `mean`, `low`, `high`, in the order in which methods appear.
+    """
+    parts = []
+    for method, rows in table.groupby("method", sort=False):
+        wide = rows.pivot_table(index=["task", "seed"], columns="episode", values=value).to_numpy()  # (R, E)
+        mean = wide.mean(0)
+        low, high = _interval(wide)
+        episodes = np.sort(rows["episode"].unique())
+        parts.append(
+            pd.DataFrame({"method": method, "episode": episodes, "mean": mean, "low": low, "high": high})
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def summarise(table: pd.DataFrame, method: str = "DM-H") -> dict[str, Any]:
+    """The figures of one method as plain JSON values.
+
+    `return_by_episode` and `percent_by_episode` are means over tasks and seeds; `percent_of_optimum` is the
+    last episode's, with its 95 % interval; `by_seed` has it per evaluation seed.
+    """
+    mine = table[table["method"] == method]
+    if mine.empty:
+        raise DataError(
+            f"results: no rows of method '{method}'; there are {sorted(table['method'].unique())}"
+        )
+    by_episode = mine.groupby("episode")[["return", "percent_of_optimum"]].mean()
+    last = mine[mine["episode"] == mine["episode"].max()]
+    interval = curves(mine).iloc[-1]
+    return {
+        "method": method,
+        "env_id": str(mine["env_id"].iloc[0]),
+        "tasks": int(mine["task"].nunique()),
+        "seeds": int(mine["seed"].nunique()),
+        "episodes": len(by_episode),
+        "return_by_episode": [round(value, 4) for value in by_episode["return"].tolist()],
+        "percent_by_episode": [round(value, 2) for value in by_episode["percent_of_optimum"].tolist()],
+        "percent_of_optimum": round(float(last["percent_of_optimum"].mean()), 2),
+        "interval_95": [round(float(interval["low"]), 2), round(float(interval["high"]), 2)],
+        "by_seed": {
+            str(seed): round(value, 2)
+            for seed, value in last.groupby("seed")["percent_of_optimum"].mean().items()
+        },
+        "mean_optimum": round(float(last["optimum"].mean()), 4),
+    }
+
+
+def _interval(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """95 % percentile-bootstrap interval of the mean over the rows of (R, E)."""
+    if len(values) < 2:
+        return values.mean(0), values.mean(0)  # one roll-out says nothing about its spread
+    found = bootstrap(
+        (values,), np.mean, axis=0, n_resamples=1000, method="percentile", rng=np.random.default_rng(0)
+    )
+    return found.confidence_interval.low, found.confidence_interval.high

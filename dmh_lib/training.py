@@ -1,0 +1,288 @@
+"""The training loop: contexts in, checkpoints out."""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dmh_lib.checkpoints import (
+    TrainingState,
+    latest_checkpoint,
+    load_checkpoint,
+    load_training,
+    save_checkpoint,
+    versions,
+)
+from dmh_lib.data.contexts import ContextConfig, ContextSampler
+from dmh_lib.data.trajectories import Trajectories
+from dmh_lib.errors import CheckpointError, SettingError
+from dmh_lib.files import write_json
+from dmh_lib.models import DMH, DMHConfig
+
+LOGS = "logs"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained; the defaults are those of the walkthrough."""
+
+    updates: int = 2000
+    """Gradient steps."""
+    batch_size: int = 64
+    """Contexts per update."""
+    learning_rate: float = 3e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 1e-2
+    """Of AdamW, on matrices only."""
+    warmup: int = 100
+    """Updates over which the learning rate rises."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What the learning rate does after the warm-up."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    seed: int = 0
+    """Of the initial weights, the contexts and the sub-goal noise."""
+    log_every: int = 10
+    """Updates between log entries, each the mean of what lies between."""
+    checkpoint_every: int = 500
+    """Updates between checkpoints."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Number format; bf16-mixed pays on GPUs."""
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise SettingError(f"learning_rate: must be positive, got {self.learning_rate}")
+
+    @classmethod
+    def paper(cls, **changes: Any) -> "TrainConfig":
+        """The paper's settings; its warm-up is as long as its training."""
+        settings: dict[str, Any] = {
+            "updates": 100_000,
+            "batch_size": 128,
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-4,
+            "warmup": 100_000,
+            "schedule": "constant",
+            "clip": 0.25,
+            "log_every": 100,
+            "checkpoint_every": 5000,
+        }
+        return cls(**(settings | changes))
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the update after `step` updates."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / self.updates))
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training leaves."""
+
+    model: DMH
+    checkpoint: Path
+    """The final checkpoint."""
+    history: pd.DataFrame
+    """Columns `update`, `loss`, `action_loss`, `goal_loss`, `learning_rate`."""
+    seconds: float
+    """Wall-clock time of this call's updates."""
+
+
+def train(
+    trajectories: Trajectories,
+    model_config: DMHConfig,
+    run_dir: str | os.PathLike[str],
+    contexts: ContextConfig | None = None,
+    config: TrainConfig | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainResult:
+    """Train DM-H on trajectories.
+
+    Args:
+        trajectories: the data; its hash and split go into the checkpoints.
+        model_config: the model.
+        run_dir: gets run.json, logs/ (CSV and TensorBoard) and checkpoint folders.
+        contexts: how contexts are drawn.
+        config: the training itself.
+        resume: go on from the newest checkpoint in `run_dir`, with the same numbers as an undisturbed run.
+        progress: show a bar.
+
+    Raises:
+        SettingError: the model does not fit the data, or the loss is no longer finite.
+        CheckpointError: `run_dir` holds a run already (and `resume` is off), or one of other data or settings.
+    """
+    contexts, config, run_dir = contexts or ContextConfig(), config or TrainConfig(), Path(run_dir)
+    _check_fit(trajectories, model_config)
+    about = _about(trajectories, model_config, contexts, config)
+    sampler = ContextSampler(trajectories, contexts, model_config.chunk_len, config.seed)
+    torch.manual_seed(config.seed)
+    start = _resumable(run_dir, about) if resume else None
+    if not resume and latest_checkpoint(run_dir):
+        raise CheckpointError(f"{run_dir}: holds a run already; resume it or choose another folder")
+    if start is None:
+        model = DMH(model_config)
+        model.fit_normalisation(trajectories)
+    else:
+        model = load_checkpoint(start).model
+    optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate, fused=True)
+    step, history = 0, list[dict[str, float]]()
+    state = None if start is None else load_training(start)
+    write_json(run_dir / "run.json", about)
+    shutil.rmtree(run_dir / LOGS, ignore_errors=True)  # a resumed run writes its whole curve again
+    fabric = Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        precision=config.precision,
+        loggers=[
+            CSVLogger(run_dir / LOGS, name="", version=""),
+            TensorBoardLogger(run_dir / LOGS, name="tb", version=""),
+        ],
+    )
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    if state is not None:
+        step, history = state.step, state.history
+        sampler.load_state_dict(state.sampler)
+        _restore(model, optimizer, state.tensors)
+        for row in history:
+            fabric.log_dict(row, step=int(row["update"]))
+    sums = torch.zeros(3, device=fabric.device)
+    began = time.perf_counter()
+    wrapped.train()
+    bar = tqdm(total=config.updates, initial=step, desc="training", disable=not progress)
+    with bar:
+        while step < config.updates:
+            for group in optimizer.param_groups:
+                group["lr"] = config.rate(step)
+            batch = sampler.sample(config.batch_size).to(fabric.device)
+            loss = wrapped(batch)
+            fabric.backward(loss.total)
+            fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            optimizer.step()
+            optimizer.zero_grad()
+            sums += torch.stack(loss).detach()
+            step += 1
+            bar.update()
+            if step % config.log_every == 0:
+                row = _log_row(step, config, (sums / config.log_every).tolist())
+                history.append(row)
+                fabric.log_dict(row, step=step)
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
+                sums.zero_()
+            if step % config.checkpoint_every == 0 or step == config.updates:
+                saved = TrainingState(step, _snapshot(model, optimizer), sampler.state_dict(), history)
+                save_checkpoint(run_dir, model, about, saved)
+    for logger in fabric.loggers:
+        logger.finalize("success")
+    checkpoint = latest_checkpoint(run_dir)
+    assert checkpoint is not None  # the last update saved one
+    return TrainResult(model.eval(), checkpoint, pd.DataFrame(history), time.perf_counter() - began)
+
+
+def _check_fit(trajectories: Trajectories, model: DMHConfig) -> None:
+    found = (trajectories.obs_dim, trajectories.action_dim, trajectories.discrete)
+    if found != (model.obs_dim, model.action_dim, model.discrete):
+        wanted = f"obs_dim {model.obs_dim}, action_dim {model.action_dim}, discrete {model.discrete}"
+        data = "obs_dim {}, action_dim {}, discrete {}".format(*found)
+        raise SettingError(
+            f"{trajectories.metadata.get('path', 'data')}: has {data}, the model {wanted}; make them equal"
+        )
+
+
+def _about(
+    trajectories: Trajectories, model: DMHConfig, contexts: ContextConfig, config: TrainConfig
+) -> dict[str, Any]:
+    return {
+        "model": model.to_dict(),
+        "contexts": asdict(contexts),
+        "training": asdict(config),
+        "env_id": trajectories.metadata.get("env_id"),
+        "split": trajectories.metadata.get("split"),
+        "data_hash": trajectories.data_hash(),
+        "behaviour": trajectories.metadata.get("behaviour"),
+        "versions": versions(),
+    }
+
+
+def _resumable(run_dir: Path, about: dict[str, Any]) -> Path | None:
+    """The checkpoint to go on from; None where there is none yet."""
+    start = latest_checkpoint(run_dir)
+    if start is None:
+        return None
+    stored = load_checkpoint(start).about
+    for name in ("data_hash", "model", "contexts", "training"):
+        if stored.get(name) != about[name]:
+            raise CheckpointError(
+                f"{start}: field '{name}' differs from this run's; resume with the same settings and data"
+            )
+    return start
+
+
+def _log_row(step: int, config: TrainConfig, means: list[float]) -> dict[str, float]:
+    if not math.isfinite(means[0]):
+        raise SettingError(f"training: the loss is not finite at update {step}; lower the learning rate")
+    names = ("loss", "action_loss", "goal_loss")
+    return {"update": step, **dict(zip(names, means, strict=True)), "learning_rate": config.rate(step - 1)}
+
+
+def _groups(model: DMH, config: TrainConfig) -> list[dict[str, Any]]:
+    """Weight decay for matrices; none for biases, norms and what Mamba exempts (A, D)."""
+    learned = [parameter for _, parameter in _learned(model)]
+    decayed = [p.ndim >= 2 and not getattr(p, "_no_weight_decay", False) for p in learned]
+    return [
+        {
+            "params": [p for p, yes in zip(learned, decayed, strict=True) if yes],
+            "weight_decay": config.weight_decay,
+        },
+        {"params": [p for p, yes in zip(learned, decayed, strict=True) if not yes], "weight_decay": 0.0},
+    ]
+
+
+def _learned(model: DMH) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def _snapshot(model: DMH, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimizer moments and random state as named tensors, for safetensors."""
+    tensors = {
+        f"{name}:{key}": value.detach().cpu().contiguous()
+        for name, parameter in _learned(model)
+        for key, value in optimizer.state[parameter].items()
+    }
+    tensors["random:cpu"] = torch.get_rng_state()
+    for index, state in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
+        tensors[f"random:cuda:{index}"] = state
+    return tensors
+
+
+def _restore(model: DMH, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `_snapshot` took."""
+    try:
+        for name, parameter in _learned(model):
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = tensors[f"{name}:{key}"]
+                device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
+                optimizer.state[parameter][key] = value.to(device)
+        torch.set_rng_state(tensors["random:cpu"])
+        if torch.cuda.is_available():
+            states = [tensors[name] for name in sorted(tensors) if name.startswith("random:cuda:")]
+            torch.cuda.set_rng_state_all(states)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"training state: {error}; resume from another checkpoint") from error
