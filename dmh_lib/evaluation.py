@@ -14,6 +14,7 @@ from dmh_lib.agents import Agent, DMHAgent, PlayConfig
 from dmh_lib.envs import GridVectorEnv, SplitName, TaskSplit, rules_of
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH
+from dmh_lib.results import COLUMNS
 
 TEMPERATURES = (1.0, 0.7, 0.5, 0.35)
 
@@ -107,7 +108,7 @@ def evaluate_on_tasks(
         task=np.asarray(tasks)[rooms],
         optimum=optimum,
         percent_of_optimum=100 * table["return"] / optimum,
-    )[["method", "env_id", "task", "seed", "episode", "return", "length", "optimum", "percent_of_optimum"]]
+    )[list(COLUMNS)]
 
 
 def evaluate_split(
@@ -134,6 +135,46 @@ def evaluate_split(
     oracle = played[0].assign(method="oracle", percent_of_optimum=100.0)
     oracle["return"] = oracle["optimum"]
     return pd.concat([*played, oracle], ignore_index=True)
+
+
+def evaluate_in_gym(
+    model: DMH,
+    env_id: str,
+    episodes: int = 10,
+    seeds: Sequence[int] = (0, 1, 2),
+    play: PlayConfig | None = None,
+    *,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """DM-H, with and without memory, in any Gymnasium environment, all seeds side by side.
+
+    Returns the table of `evaluate_on_tasks` with one task, 0, and no known optimum (NaN).
+
+    Raises:
+        SettingError: the environment is not installed, or its spaces do not fit the model.
+    """
+    same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    try:
+        env = gym.make_vec(env_id, len(seeds), vectorization_mode="sync", vector_kwargs=same_step)
+    except gym.error.Error as error:
+        raise SettingError(f"environment: {env_id} cannot be made ({error}); check its id") from error
+    found = (env.single_observation_space.shape, env.single_action_space)
+    discrete = isinstance(env.single_action_space, gym.spaces.Discrete)
+    size = env.single_action_space.n if discrete else env.single_action_space.shape[0]
+    if found[0] != (model.config.obs_dim,) or (discrete, size) != (
+        model.config.discrete,
+        model.config.action_dim,
+    ):
+        raise SettingError(f"environment: {env_id} has spaces {found}; the model was trained on others")
+    agent, tables = DMHAgent(model, play), []
+    for method, memory in (("DM-H", True), ("DM-H without memory", False)):
+        table = evaluate(agent, env, episodes, seed=int(seeds[0]), memory=memory, progress=progress)
+        table["seed"] = np.asarray(seeds)[table.pop("env").to_numpy()]
+        tables.append(
+            table.assign(method=method, env_id=env_id, task=0, optimum=np.nan, percent_of_optimum=np.nan)
+        )
+    env.close()
+    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
 def choose_temperature(

@@ -66,7 +66,13 @@ def return_curves(curves: pd.DataFrame, title: str, y: str = "percent of optimum
 
 
 def lines(
-    series: Mapping[str, tuple[ArrayLike, ArrayLike]], title: str, x: str, y: str, *, log_y: bool = False
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    title: str,
+    x: str,
+    y: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
 ) -> go.Figure:
     """Plain lines: name → (x values, y values)."""
     figure = _figure(title, x, y, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
@@ -75,19 +81,24 @@ def lines(
             x=np.asarray(at), y=np.asarray(values), name=name, mode="lines", line={"width": 2.5}
         )
     figure.update_layout(showlegend=len(series) > 1)
+    if log_x:
+        figure.update_xaxes(type="log", dtick=1)
     if log_y:
-        figure.update_yaxes(type="log")
+        figure.update_yaxes(type="log", dtick=1)
     return figure
 
 
-def bars(values: Mapping[str, ArrayLike], title: str, x: str, y: str) -> go.Figure:
-    """One group of bars per name, over positions 1, 2, …"""
+def bars(
+    values: Mapping[str, ArrayLike], title: str, x: str, y: str, *, labels: Sequence[str] | None = None
+) -> go.Figure:
+    """One group of bars per name, over `labels` or else positions 1, 2, …"""
     figure = _figure(
         title, x, y, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, barmode="group"
     )
     for name, heights in values.items():
         heights = np.asarray(heights)
-        figure.add_bar(x=np.arange(1, len(heights) + 1), y=heights, name=name)
+        at = np.arange(1, len(heights) + 1) if labels is None else labels
+        figure.add_bar(x=at, y=heights, name=name)
     figure.update_layout(showlegend=len(values) > 1)
     return figure
 
@@ -126,7 +137,12 @@ def _room_axes(figure: go.Figure, size: int, row: int | None = None, column: int
     ticks = {"range": [-0.5, size - 0.5], "tickvals": list(range(size)), "zeroline": False, "showgrid": False}
     figure.update_xaxes(**ticks, constrain="domain", row=row, col=column)
     figure.update_yaxes(
-        **ticks, scaleanchor="x" if column in (None, 1) else f"x{column}", row=row, col=column
+        **ticks,
+        constrain="domain",
+        constraintoward="top",
+        scaleanchor="x" if column in (None, 1) else f"x{column}",
+        row=row,
+        col=column,
     )
     for edge in np.arange(size + 1) - 0.5:
         for vertical in (True, False):

@@ -56,7 +56,7 @@ def summarise(table: pd.DataFrame, method: str = "DM-H") -> dict[str, Any]:
     """The figures of one method as plain JSON values.
 
     `return_by_episode` and `percent_by_episode` are means over tasks and seeds; `percent_of_optimum` is the
-    last episode's, with its 95 % interval; `by_seed` has it per evaluation seed.
+    last episode's, with its 95 % interval and per evaluation seed; None where no optimum is known.
     """
     mine = table[table["method"] == method]
     if mine.empty:
@@ -65,23 +65,26 @@ def summarise(table: pd.DataFrame, method: str = "DM-H") -> dict[str, Any]:
         )
     by_episode = mine.groupby("episode")[["return", "percent_of_optimum"]].mean()
     last = mine[mine["episode"] == mine["episode"].max()]
-    interval = curves(mine).iloc[-1]
-    return {
+    summary: dict[str, Any] = {
         "method": method,
         "env_id": str(mine["env_id"].iloc[0]),
         "tasks": int(mine["task"].nunique()),
         "seeds": int(mine["seed"].nunique()),
         "episodes": len(by_episode),
-        "return_by_episode": [round(value, 4) for value in by_episode["return"].tolist()],
-        "percent_by_episode": [round(value, 2) for value in by_episode["percent_of_optimum"].tolist()],
-        "percent_of_optimum": round(float(last["percent_of_optimum"].mean()), 2),
-        "interval_95": [round(float(interval["low"]), 2), round(float(interval["high"]), 2)],
-        "by_seed": {
-            str(seed): round(value, 2)
-            for seed, value in last.groupby("seed")["percent_of_optimum"].mean().items()
-        },
-        "mean_optimum": round(float(last["optimum"].mean()), 4),
+        "return_by_episode": by_episode["return"].round(4).tolist(),
+        "percent_of_optimum": None,
     }
+    if last["optimum"].notna().all():
+        interval = curves(mine).iloc[-1]
+        by_seed = last.groupby("seed")["percent_of_optimum"].mean().round(2)
+        summary |= {
+            "percent_by_episode": by_episode["percent_of_optimum"].round(2).tolist(),
+            "percent_of_optimum": round(float(last["percent_of_optimum"].mean()), 2),
+            "interval_95": [round(float(interval["low"]), 2), round(float(interval["high"]), 2)],
+            "by_seed": {str(seed): value for seed, value in by_seed.items()},
+            "mean_optimum": round(float(last["optimum"].mean()), 4),
+        }
+    return summary
 
 
 def _interval(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

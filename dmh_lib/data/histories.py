@@ -1,7 +1,6 @@
 """Learning histories: what an agent lived through while it learned a task, for every training task."""
 
 from dataclasses import asdict
-from typing import Literal
 
 import numpy as np
 
@@ -13,13 +12,17 @@ from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.envs import TaskSplit, rules_of
 
 HistoryConfig = SearcherConfig | QLearningConfig | DQNConfig
-LearnerName = Literal["searcher", "q-learning", "dqn"]
 
 CONFIGS: dict[str, type[HistoryConfig]] = {
     "searcher": SearcherConfig,
     "q-learning": QLearningConfig,
     "dqn": DQNConfig,
 }
+
+
+def behaviour_of(config: HistoryConfig) -> str:
+    """Name of the learner that a configuration belongs to."""
+    return next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
 
 
 def make_histories(
@@ -47,6 +50,6 @@ def make_histories(
             player = QLearner(rules, len(tasks), config, seed)
         case DQNConfig():
             player = DQN(rules, len(tasks), config, seed)
-    name = next(name for name, kind in CONFIGS.items() if isinstance(config, kind))
+    name = behaviour_of(config)
     about = {"behaviour": name, "settings": asdict(config), "seed": seed, "split": split.to_dict()}
     return record(split.env_id, tasks, config.episodes, player, metadata=about, progress=progress)

@@ -179,8 +179,8 @@ class Mamba(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Zero states for `step`: conv_state (B, d_inner, d_conv) and ssm_state (B, d_inner, d_state).
 
-        Their size does not depend on `max_seqlen`, which is there for mamba-ssm's signature. `dtype` None takes
-        each state's natural one, that of the convolution and of the projection to Δ.
+        Their size does not depend on `max_seqlen`, which is there for mamba-ssm's signature. Without `dtype`
+        they take that of the convolution's weight and of the projection to Δ.
         """
         conv_state = self.conv1d.weight.new_zeros(batch_size, self.d_inner, self.d_conv, dtype=dtype)
         ssm_state = self.dt_proj.weight.new_zeros(batch_size, self.d_inner, self.d_state, dtype=dtype)

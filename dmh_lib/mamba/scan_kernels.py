@@ -59,14 +59,12 @@ def _forward(u, delta, A, B, C, D, z, bias, weight, use_softplus, gated, keep, o
         scratch = np.empty((5, SEGMENT * WIDTH), np.float32)
         u_tile, step, drive, y, z_tile = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
         params = np.empty((2, WIDTH), np.float32)  # D, bias
-        matrices = np.zeros((3, states * WIDTH), np.float32)  # A, weight, state; (N, WIDTH) each
+        matrices = np.empty((3, states * WIDTH), np.float32)  # A, weight, state; (N, WIDTH) each
         h_lanes = matrices[2]
         for c0 in range(first, end, WIDTH):
             c1 = min(c0 + WIDTH, end)
             _gather_parameters(params, matrices, A, D, bias, weight, c0, c1)
-            for c in range(c0, c1):
-                for n in range(states):
-                    h_lanes[n * WIDTH + c - c0] = last[b, c, n]
+            gather(h_lanes, last[b].T, 0, states, c0, c1)
             for t0 in range(0, length, SEGMENT):
                 t1 = min(t0 + SEGMENT, length)
                 if keep and t0 > 0:
@@ -81,22 +79,18 @@ def _forward(u, delta, A, B, C, D, z, bias, weight, use_softplus, gated, keep, o
                         gate = load(z_tile, i)
                         store(y, i, load(y, i) * gate * sigmoid(gate))
                 scatter(out[b], y, t0, t1, c0, c1)
-            for c in range(c0, c1):
-                for n in range(states):
-                    last[b, c, n] = h_lanes[n * WIDTH + c - c0]
+            scatter(last[b].T, h_lanes, 0, states, c0, c1)
 
 
 @numba.njit
 def _gather_parameters(params, matrices, A, D, bias, weight, c0, c1):
     """Channels c0..c1 of D, bias -> params (2, WIDTH) and of A, weight -> matrices[:2] (2, N * WIDTH)."""
+    gather(matrices[0], A.T, 0, A.shape[1], c0, c1)
+    gather(matrices[1], weight.T, 0, A.shape[1], c0, c1)
     params[:] = 0.0
-    matrices[:2] = 0.0
     for c in range(c0, c1):
         params[0, c - c0] = D[c]
         params[1, c - c0] = bias[c]
-        for n in range(A.shape[1]):
-            matrices[0, n * WIDTH + c - c0] = A[c, n]
-            matrices[1, n * WIDTH + c - c0] = weight[c, n]
 
 
 @numba.njit
@@ -138,10 +132,8 @@ def _backward(
             c1 = min(c0 + WIDTH, end)
             _gather_parameters(params, matrices, A, D, bias, weight, c0, c1)
             sums[:] = 0.0
-            matrices[3:] = 0.0
-            for c in range(c0, c1):
-                for n in range(states):
-                    matrices[3, n * WIDTH + c - c0] = dlast[b, c, n]
+            matrices[4:] = 0.0
+            gather(matrices[3], dlast[b].T, 0, states, c0, c1)
             for segment in range((length - 1) // SEGMENT, -1, -1):
                 t0 = segment * SEGMENT
                 t1 = min(t0 + SEGMENT, length)
@@ -167,12 +159,11 @@ def _backward(
                 scatter(ddelta[b], tiles[5], t0, t1, c0, c1)
                 if gated:
                     scatter(dz[b], tiles[4], t0, t1, c0, c1)
+            scatter(dA[b].T, matrices[4], 0, states, c0, c1)
+            scatter(dweight[b].T, matrices[5], 0, states, c0, c1)
             for c in range(c0, c1):
                 dD[b, c] = sums[0, c - c0]
                 dbias[b, c] = sums[1, c - c0]
-                for n in range(states):
-                    dA[b, c, n] = matrices[4, n * WIDTH + c - c0]
-                    dweight[b, c, n] = matrices[5, n * WIDTH + c - c0]
 
 
 @numba.njit

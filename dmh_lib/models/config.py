@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from tyro.conf import Suppress  # the command line takes these from the data
+
 from dmh_lib.errors import SettingError
 
 
@@ -15,11 +17,11 @@ class DMHConfig:
     its departures can be shown.
     """
 
-    obs_dim: int
+    obs_dim: Suppress[int]
     """Numbers in an observation."""
-    action_dim: int
+    action_dim: Suppress[int]
     """Number of actions when discrete, else numbers in an action."""
-    discrete: bool = True
+    discrete: Suppress[bool] = True
     """Whether actions are choices (cross-entropy) or numbers (mean squared error)."""
     chunk_len: int = 5
     """c: environment steps governed by one sub-goal."""

@@ -1,0 +1,44 @@
+# make walkthrough  data, all notebooks headless, figures, a trained checkpoint
+# make test         linter, type checker, all tests
+# make lab          the notebooks in JupyterLab
+# make bench        the benchmarks, results under runs/benchmarks
+# make clean        remove what the above left, but for .venv
+.POSIX:
+.PHONY: walkthrough test lab bench clean
+.DELETE_ON_ERROR:
+
+PYTHON = python3
+BIN = .venv/bin
+NOTEBOOKS = runs/walkthrough
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+walkthrough: .venv/installed
+	$(BIN)/dmh data make --env darkroom --out data/darkroom-searcher.hdf5 searcher
+	$(BIN)/dmh data make --env darkroom --out data/darkroom-q-learning.hdf5 q-learning
+	set -e; for notebook in notebooks/0*.ipynb; do \
+		$(BIN)/dmh run $$notebook --output $(NOTEBOOKS)/$${notebook##*/}; \
+	done
+	@echo "executed notebooks: $(NOTEBOOKS)/, pictures: figures/, checkpoint: runs/darkroom/"
+
+test: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 10
+
+lab: .venv/installed
+	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks
+
+bench: .venv/installed
+	mkdir -p runs/benchmarks
+	set -e; for file in benchmarks/*.py; do \
+		$(BIN)/python $$file --json runs/benchmarks/$$(basename $$file .py).json; \
+	done
+
+clean:
+	rm -rf runs data/*.hdf5 data/*.json figures/*.html figures/*.js .mypy_cache .pytest_cache .ruff_cache .hypothesis

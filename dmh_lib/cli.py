@@ -1,0 +1,295 @@
+"""The `dmh` command: make data, train, evaluate, run notebooks. Errors are one line and exit code 2."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
+
+from dmh_lib.data.contexts import ContextConfig
+from dmh_lib.data.histories import DQNConfig, QLearningConfig, SearcherConfig
+from dmh_lib.envs import RULES, SplitName
+from dmh_lib.errors import CheckpointError, DMHError, SettingError
+from dmh_lib.models import DMHConfig
+from dmh_lib.training import TrainConfig
+
+# Heavy imports stay inside the commands, so that `dmh --help` answers at once.
+
+
+@dataclass(frozen=True)
+class Make:
+    """Generate learning histories on the training tasks of a seeded split."""
+
+    learner: (
+        Annotated[
+            SearcherConfig, subcommand("searcher", description="Scripted systematic searcher (default).")
+        ]
+        | Annotated[QLearningConfig, subcommand("q-learning", description="Tabular Q-learning.")]
+        | Annotated[DQNConfig, subcommand("dqn", description="Deep Q-learning, as in the paper.")]
+    ) = field(default_factory=SearcherConfig)
+    env: str = "darkroom"
+    """darkroom, darkroomhard or darkkeytodoor."""
+    out: Path | None = None
+    """HDF5 file to write; data/ENV-LEARNER.hdf5 if left out. The split is written beside it as JSON."""
+    num_test: int | None = None
+    """Tasks held out; a fifth, at most 100, if left out."""
+    num_train: int | None = None
+    """Tasks to learn from; all others if left out."""
+    split_seed: int = 0
+    """Seed of the split."""
+    seed: int = 0
+    """Seed of the histories."""
+
+    def run(self) -> None:
+        from dmh_lib.data import write_hdf5
+        from dmh_lib.data.histories import behaviour_of, make_histories
+        from dmh_lib.envs import make_split
+        from dmh_lib.files import write_json
+
+        split = make_split(self.env, self.split_seed, self.num_test, self.num_train)
+        short = split.env_id.removeprefix("dmh/").removesuffix("-v0").lower()
+        out = self.out or Path("data") / f"{short}-{behaviour_of(self.learner)}.hdf5"
+        trajectories = make_histories(split, self.learner, seed=self.seed, progress=_progress())
+        write_hdf5(trajectories, out)
+        write_json(out.with_suffix(".split.json"), split.to_dict())
+        print(f"wrote {out} and {out.with_suffix('.split.json')}")
+        _print_fields(trajectories.summary())
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what is in a dataset, ours or D4RL's."""
+
+    path: Positional[Path]
+    """HDF5 file."""
+
+    def run(self) -> None:
+        from dmh_lib.data import read_hdf5
+
+        trajectories = read_hdf5(self.path)
+        _print_fields({**trajectories.summary(), **_short(trajectories.metadata)})
+
+
+@dataclass(frozen=True)
+class Data:
+    """Make or look at datasets."""
+
+    command: Annotated[Make, subcommand("make")] | Annotated[Info, subcommand("info")]
+
+    def run(self) -> None:
+        self.command.run()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Model, contexts and training."""
+
+    model: DMHConfig = field(default_factory=lambda: DMHConfig.small(1, 1))
+    contexts: ContextConfig = field(default_factory=ContextConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+
+SMALL = Settings()
+PAPER = Settings(DMHConfig.paper(1, 1), ContextConfig.paper(), TrainConfig.paper())
+OFFICIAL = Settings(DMHConfig.official(1, 1), ContextConfig.official(), TrainConfig.paper())
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train DM-H on a dataset, then choose its temperature on training tasks."""
+
+    data: Path
+    """HDF5 file, from `dmh data make` or in D4RL's schema."""
+    out: Path
+    """Folder of the run: settings, logs and checkpoints."""
+    preset: (
+        Annotated[Settings, subcommand("small", default=SMALL, description="A laptop, minutes (default).")]
+        | Annotated[
+            Settings, subcommand("paper", default=PAPER, description="The paper's sizes and schedule.")
+        ]
+        | Annotated[
+            Settings, subcommand("official", default=OFFICIAL, description="The released code's choices.")
+        ]
+    ) = SMALL
+    resume: bool = False
+    """Go on from the newest checkpoint in the folder."""
+
+    def run(self) -> None:
+        from dmh_lib.agents import PlayConfig
+        from dmh_lib.checkpoints import load_checkpoint, set_play
+        from dmh_lib.data import read_hdf5
+        from dmh_lib.evaluation import choose_temperature
+        from dmh_lib.training import train
+
+        data, chosen = read_hdf5(self.data), self.preset
+        model = replace(
+            chosen.model, obs_dim=data.obs_dim, action_dim=data.action_dim, discrete=data.discrete
+        )
+        result = train(
+            data, model, self.out, chosen.contexts, chosen.training, resume=self.resume, progress=_progress()
+        )
+        print(f"trained {chosen.training.updates} updates; checkpoint {result.checkpoint}")
+        if data.metadata.get("split") and data.metadata.get("env_id") in RULES:
+            split = load_checkpoint(result.checkpoint).split
+            temperature, scores = choose_temperature(result.model, split, progress=_progress())
+            set_play(result.checkpoint, PlayConfig(temperature=temperature))
+            tried = ", ".join(f"{key:g}: {value:.1f} %" for key, value in scores.items())
+            print(f"temperature {temperature:g} (last episode on training tasks: {tried})")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Play whole lifetimes with a checkpoint, beginning with an empty context and making no gradient step."""
+
+    checkpoint: Positional[Path]
+    """Checkpoint folder, or a run's folder for its newest one."""
+    split: SplitName = "test"
+    """Side of the task split: test (held out) or train."""
+    episodes: int = 20
+    """Episodes per lifetime."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One pass over all tasks each."""
+    temperature: float | None = None
+    """Of the sampled actions; the checkpoint's own if left out."""
+    target_return: float | None = None
+    """Return to aim at, for models that use the return-to-go."""
+    env: str | None = None
+    """Environment: must be the checkpoint's own, or any Gymnasium id if its data named none."""
+    json: Path | None = None
+    """File for the summary."""
+    parquet: Path | None = None
+    """File for the table with one row per method, task, seed and episode."""
+
+    def run(self) -> None:
+        from dmh_lib.checkpoints import load_checkpoint
+        from dmh_lib.evaluation import evaluate_in_gym, evaluate_split
+        from dmh_lib.files import write_json
+        from dmh_lib.results import summarise, write_results
+
+        checkpoint = load_checkpoint(self.checkpoint)
+        play = replace(
+            checkpoint.play, **_given(temperature=self.temperature, target_return=self.target_return)
+        )
+        if checkpoint.env_id in RULES:
+            if self.env is not None:
+                checkpoint.require_env(self.env)
+            sizes = (self.split, self.episodes, self.seeds, play)
+            table = evaluate_split(checkpoint.model, checkpoint.split, *sizes, progress=_progress())
+        elif self.env is None:
+            raise CheckpointError(
+                f"{checkpoint.path}: field 'env_id' is missing; name the environment with --env"
+            )
+        else:
+            sizes = (self.episodes, self.seeds, play)
+            table = evaluate_in_gym(checkpoint.model, self.env, *sizes, progress=_progress())
+        summary = {
+            **summarise(table),
+            "split": self.split,
+            "checkpoint": str(checkpoint.path),
+            "temperature": play.temperature,
+            "without_memory": summarise(table, "DM-H without memory"),
+        }
+        if self.parquet:
+            write_results(table, self.parquet)
+        if self.json:
+            write_json(self.json, summary)
+        _print_summary(summary)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Execute a notebook headless through papermill."""
+
+    notebook: Positional[Path]
+    """Notebook to run; it is not changed."""
+    parameters: Annotated[tuple[str, ...], arg(aliases=["-p"], metavar="KEY=VALUE"), UseAppendAction] = ()
+    """A value for a name in the notebook's parameters cell; may be given several times."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Executed notebook; runs/notebooks/NAME.ipynb if left out."""
+    timeout: int = 3600
+    """Seconds that one cell may take."""
+
+    def run(self) -> None:
+        from dmh_lib.batch import run_notebook
+
+        output = self.output or Path("runs/notebooks") / self.notebook.name
+        values = dict(_parameter(text) for text in self.parameters)
+        run_notebook(self.notebook, output, values, timeout=self.timeout, progress=_progress())
+        print(f"wrote {output}")
+
+
+Command = (
+    Annotated[Data, subcommand("data")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Run, subcommand("run")]
+)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of the `dmh` command."""
+    command: Any = tyro.cli(
+        OmitSubcommandPrefixes[Command],  # type: ignore[type-arg, valid-type]
+        prog="dmh",
+        description="Decision Mamba-Hybrid: data, training, evaluation and notebooks.",
+        args=args,
+    )
+    try:
+        command.run()
+    except DMHError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _progress() -> bool:
+    return sys.stderr.isatty()
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """`key=value`, the value read as JSON where it is JSON and as text where it is not."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise SettingError(f"-p {text}: write it as key=value")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _short(metadata: Any) -> dict[str, Any]:
+    """Metadata without its long lists."""
+    short = {key: value for key, value in metadata.items() if key != "split"}
+    if split := metadata.get("split"):
+        short["split"] = (
+            f"{len(split['train'])} train and {len(split['test'])} test tasks, seed {split['seed']}"
+        )
+    return short
+
+
+def _print_fields(fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        print(f"{name:>14}  {value}")
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    has_optimum = summary["percent_of_optimum"] is not None
+    key = "percent_by_episode" if has_optimum else "return_by_episode"
+    print(f"{summary['env_id']}, {summary['tasks']} {summary['split']} tasks × {summary['seeds']} seeds")
+    print(f"{'episode':>8} {'return':>9} {'% of optimum' if has_optimum else '':>13} {'without memory':>15}")
+    rows = zip(summary["return_by_episode"], summary[key], summary["without_memory"][key], strict=True)
+    for episode, (value, percent, forgetful) in enumerate(rows, 1):
+        shown = f"{percent:13.1f}" if has_optimum else " " * 13
+        print(f"{episode:8d} {value:9.2f} {shown} {forgetful:15.1f}")
+    if has_optimum:
+        low, high = summary["interval_95"]
+        print(
+            f"last episode: {summary['percent_of_optimum']:.1f} % of the optimum (95 % interval {low:.1f} … {high:.1f})"
+        )
