@@ -79,11 +79,7 @@ def main() -> None:
     args = parser.parse_args()
 
     warm_up()
-    scans: dict[str, Scan] = {
-        "fused": fused,
-        "fused, channel-last": fused_channel_last,
-        "reference": reference,
-    }
+    scans: dict[str, Scan] = {"fused": fused, "reference": reference}
     if find_spec("mambapy"):
         scans["mambapy"] = mambapy
     small = make_inputs(2, 50, 24, args.shape[3])

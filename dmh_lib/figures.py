@@ -82,9 +82,9 @@ def lines(
         )
     figure.update_layout(showlegend=len(series) > 1)
     if log_x:
-        figure.update_xaxes(type="log", dtick=1)
+        figure.update_xaxes(type="log", dtick=1, tickformat=",~r")
     if log_y:
-        figure.update_yaxes(type="log", dtick=1)
+        figure.update_yaxes(type="log", dtick=1, tickformat=",~r")
     return figure
 
 
@@ -116,7 +116,7 @@ def heatmap(
 
 
 def rewards_and_goal(rewards: ArrayLike, step: int, goal: int, title: str) -> go.Figure:
-    """Prefix sums of an episode's rewards, and the steepest chord from `step` to its goal (both in the episode)."""
+    """Prefix sums of an episode's rewards, and the steepest chord from `step` to its goal in the episode."""
     sums = np.concatenate([[0.0], np.cumsum(np.asarray(rewards, dtype=np.float64))])
     figure = _figure(
         title, "step", "rewards collected so far", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}
@@ -125,11 +125,15 @@ def rewards_and_goal(rewards: ArrayLike, step: int, goal: int, title: str) -> go
         x=np.arange(len(sums)), y=sums, mode="lines+markers", name="prefix sum S", line={"color": GREY}
     )
     for other in range(step + 1, len(sums)):
-        color = _fade(SKY, 0.25)
-        figure.add_scatter(x=[step, other], y=[sums[step], sums[other]], mode="lines", line={"color": color, "width": 1},
-                           showlegend=other == step + 1, name="candidates", hoverinfo="skip")  # fmt: skip
-    figure.add_scatter(x=[step, goal], y=[sums[step], sums[goal]], mode="lines+markers", name="steepest: the valuable goal",
-                       line={"color": RED, "width": 4})  # fmt: skip
+        color = _fade(SKY, 0.45)
+        figure.add_scatter(
+            x=[step, other], y=[sums[step], sums[other]], mode="lines", line={"color": color, "width": 1},
+            showlegend=other == step + 1, name="candidates", hoverinfo="skip",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=[step, goal], y=[sums[step], sums[goal]], mode="lines+markers", line={"color": RED, "width": 4},
+        name="steepest: the valuable goal",
+    )  # fmt: skip
     return figure
 
 
@@ -160,23 +164,38 @@ def _room_traces(
     if path is not None:
         cells = np.asarray(path, dtype=np.float64)
         order = np.arange(len(cells))
+        shades = {"colorscale": "Blues", "cmin": -len(cells), "cmax": len(cells)}
         traces.append(go.Scatter(
             x=cells[:, 0], y=cells[:, 1], mode="lines+markers", name="path", legendgroup="path",
-            line={"color": SKY, "width": 3}, marker={"size": 9, "color": order, "colorscale": "Blues", "cmin": -len(cells), "cmax": len(cells)},
+            line={"color": SKY, "width": 3}, marker={"size": 9, "color": order} | shades,
             customdata=order, hovertemplate="step %{customdata}: (%{x}, %{y})<extra></extra>",
         ))  # fmt: skip
     if goal is not None:
         marks = np.atleast_2d(np.asarray(goal))
-        traces.append(go.Scatter(x=marks[:, 0], y=marks[:, 1], mode="markers", name="hidden goal", legendgroup="goal",
-                                 marker={"symbol": "star", "size": 20, "color": ORANGE}))  # fmt: skip
+        traces.append(go.Scatter(
+            x=marks[:, 0], y=marks[:, 1], mode="markers", name="hidden goal", legendgroup="goal",
+            marker={"symbol": "star", "size": 20, "color": ORANGE},
+        ))  # fmt: skip
     if subgoals is not None:
         points = np.atleast_2d(np.asarray(subgoals))
         traces.append(go.Scatter(
-            x=points[:, 0], y=points[:, 1], mode="markers+text", name=subgoal_name, legendgroup="subgoal", cliponaxis=False,
-            text=[str(i + 1) for i in range(len(points))], textposition="top right", textfont={"size": 12, "color": RED},
-            marker={"symbol": "x", "size": 11, "color": RED}, hovertemplate="chunk %{text}: (%{x:.2f}, %{y:.2f})<extra></extra>",
+            x=points[:, 0], y=points[:, 1], mode="markers+text", name=subgoal_name, legendgroup="subgoal",
+            text=_chunk_numbers(points), textposition="top right", textfont={"size": 12, "color": RED},
+            marker={"symbol": "x", "size": 11, "color": RED}, cliponaxis=False,
+            customdata=np.arange(1, len(points) + 1),
+            hovertemplate="chunk %{customdata}: (%{x:.2f}, %{y:.2f})<extra></extra>",
         ))  # fmt: skip
     return traces
+
+
+def _chunk_numbers(points: NDArray[np.float64]) -> list[str]:
+    """Labels of the points: their numbers, where several coincide all beside the first of them."""
+    _, place = np.unique(points.round(2), axis=0, return_inverse=True)
+    numbers = np.arange(1, len(points) + 1)
+    groups = [numbers[place == at] for at in place]
+    return [
+        ",".join(map(str, group)) if group[0] == i else "" for i, group in zip(numbers, groups, strict=True)
+    ]
 
 
 def room(
@@ -202,21 +221,27 @@ def _within(points: ArrayLike | None, size: int) -> NDArray[np.float64] | None:
     return None if points is None else np.clip(np.asarray(points, dtype=np.float64), -0.45, size - 0.55)
 
 
-def rooms(size: int, title: str, panels: Sequence[Mapping[str, ArrayLike | str | None]]) -> go.Figure:
+def rooms(
+    size: int,
+    title: str,
+    panels: Sequence[Mapping[str, ArrayLike | str | None]],
+    *,
+    subgoal_name: str = "decoded sub-goal (by chunk)",
+) -> go.Figure:
     """Several rooms side by side; each panel has `title` and any of `path`, `subgoals`, `goal`."""
     figure = make_subplots(rows=1, cols=len(panels), subplot_titles=[str(panel["title"]) for panel in panels],
                            horizontal_spacing=0.04)  # fmt: skip
     shown: set[str] = set()
     for column, panel in enumerate(panels, 1):
         path, subgoals, goal = (panel.get(name) for name in ("path", "subgoals", "goal"))
-        for trace in _room_traces(path, _within(subgoals, size), goal, "decoded sub-goal (by chunk)"):  # type: ignore[arg-type]
+        for trace in _room_traces(path, _within(subgoals, size), goal, subgoal_name):  # type: ignore[arg-type]
             trace.showlegend = trace.name not in shown
             shown.add(trace.name)
             figure.add_trace(trace, row=1, col=column)
         _room_axes(figure, size, 1, column)
     width = max(620, 300 * len(panels))
     figure.update_layout(
-        template=TEMPLATE, title=title, width=width, height=430, legend={"orientation": "h", "y": -0.12}
+        template=TEMPLATE, title=title, width=width, height=410, legend={"orientation": "h", "y": -0.12}
     )
     return figure
 
@@ -250,7 +275,9 @@ def attention_mask(names: Sequence[str], title: str) -> go.Figure:
     count = len(names)
     figure = _figure(title, "sees", "token", width=560, height=520)
     labels = [f"{index + 1} {name}" for index, name in enumerate(names)]
-    figure.add_heatmap(z=np.tril(np.ones((count, count))), x=labels, y=labels, showscale=False, xgap=2, ygap=2,
-                       colorscale=[[0, "#F2F2F2"], [1, BLUE]])  # fmt: skip
+    figure.add_heatmap(
+        z=np.tril(np.ones((count, count))), x=labels, y=labels, showscale=False, xgap=2, ygap=2,
+        colorscale=[[0, "#F2F2F2"], [1, BLUE]],
+    )  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     return figure

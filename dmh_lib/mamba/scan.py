@@ -14,6 +14,8 @@ from .scan_torch import selective_scan_torch
 
 Backend = Literal["torch", "numba", "cuda"]
 
+_FUSED_STATE = 2**16  # numbers of state below which calling the kernel costs more than it saves
+
 
 def selective_scan(
     u: Tensor,
@@ -83,8 +85,9 @@ def state_update(
     """One time step of the scan with softplus, skip and gate, continuing `state` (B, D, N) in place.
 
     u, delta, z (B, D); A (D, N); B, C (B, N); D, delta_bias (D,). Returns out (B, D) in u's dtype. The fused
-    kernel serves float32 states on the CPU where no gradient is asked for; else, or without `fused`, PyTorch.
+    kernel serves large float32 states on the CPU where no gradient is asked for; PyTorch serves all else.
     """
+    fused = fused and state.numel() >= _FUSED_STATE
     if fused and state.dtype == torch.float32 and state.device.type == "cpu" and u.dtype != torch.float64:
         tensors = (state, u, delta, A, B, C, D, z, delta_bias)
         if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):

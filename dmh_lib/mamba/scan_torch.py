@@ -1,5 +1,7 @@
 """The selective scan in plain PyTorch: the definition that every kernel is compared with."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,10 +39,12 @@ def selective_scan_torch(
     A, B, C = A.to(dtype), B.to(dtype), C.to(dtype)
     h = x.new_zeros(x.shape[0], *A.shape)  # (B, D, N)
     outputs = []
-    for t in range(x.shape[2]):
-        decay = torch.exp(step[:, :, t, None] * A)  # (B, D, N)
-        h = decay * h + drive[:, :, t, None] * _at(B, t, x.shape[1])  # (B, D, N)
-        outputs.append((h * _at(C, t, x.shape[1])).sum(-1))  # (B, D)
+    # unbind, not an index for each step: the gradient of an index is as large as the whole sequence.
+    times = (step.unbind(2), drive.unbind(2), _steps(B, x), _steps(C, x))
+    for step_t, drive_t, B_t, C_t in zip(*times, strict=True):
+        decay = torch.exp(step_t[..., None] * A)  # (B, D, N)
+        h = decay * h + drive_t[..., None] * B_t  # (B, D, N)
+        outputs.append((h * C_t).sum(-1))  # (B, D)
     y = torch.stack(outputs, dim=2)  # (B, D, L)
     if D is not None:
         y = y + D.to(dtype)[:, None] * x
@@ -49,10 +53,11 @@ def selective_scan_torch(
     return y.to(u.dtype), h
 
 
-def _at(matrix: Tensor, t: int, channels: int) -> Tensor:
-    """B or C at one time, for every channel: (1 or B, 1 or D, N)."""
+def _steps(matrix: Tensor, x: Tensor) -> Sequence[Tensor]:
+    """B or C at every time, for every channel of x (B, D, L): L tensors (1 or B, 1 or D, N)."""
+    channels, length = x.shape[1:]
     if matrix.dim() == 2:  # (D, N), the same at all times
-        return matrix[None]
+        return [matrix[None]] * length
     if matrix.dim() == 3:  # (B, N, L), the same for all channels
-        return matrix[:, None, :, t]
-    return matrix[..., t].repeat_interleave(channels // matrix.shape[1], dim=1)  # (B, G, N, L)
+        return matrix[:, None].unbind(3)
+    return matrix.repeat_interleave(channels // matrix.shape[1], dim=1).unbind(3)  # (B, G, N, L)

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.histories import make_histories
-from dmh_lib.data.q_learning import QLearningConfig, fading
+from dmh_lib.data.q_learning import QLearner, QLearningConfig, fading
 from dmh_lib.data.searcher import SearcherConfig
-from dmh_lib.envs import GridVectorEnv, TaskSplit, make_split, rules_of
+from dmh_lib.envs import MOVES, GridVectorEnv, TaskSplit, make_split, rules_of
 from dmh_lib.errors import SettingError
 
 DARKROOM, KEY_TO_DOOR = "dmh/Darkroom-v0", "dmh/DarkKeyToDoor-v0"
@@ -23,15 +22,6 @@ PERFECT = SearcherConfig(runs_per_task=1, episodes=20, noise=0.0, forgetful_runs
 
 each_room = pytest.mark.parametrize("env_id", [DARKROOM, KEY_TO_DOOR])
 each_learner = pytest.mark.parametrize("learner", list(TINY))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    # the networks here are so small that threads only wait for one another, ten times longer on a busy machine
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def split_of(env_id, train):
@@ -124,11 +114,21 @@ def test_q_learning_finds_key_and_door():
     assert share_of_optimum(histories, slice(-20, None)) > 0.9
 
 
+def test_q_learning_looks_ahead_from_the_stage_it_reached():
+    learner = QLearner(rules_of(KEY_TO_DOOR), 1, QLearningConfig(learning_rate=0.5, discount=0.5), seed=0)
+    ahead, behind = np.array([41]), np.array([40])
+    action, before, after = np.array([0]), np.array([0]), np.array([1])
+    reward = np.ones(1, dtype=np.float32)
+    learner.learn(ahead, after, action, reward, ahead)  # worth ½ · 1 with the key in hand
+    learner.learn(behind, before, action, reward, ahead)  # finds the key: ½ · (1 + ½ · ½)
+    assert learner._values[0, [81 + 41, 40], 0].tolist() == [0.5, 0.625]
+
+
 def test_dqn_improves_clearly():
-    config = DQNConfig(episodes=150, hidden=32, replay=2000, target_every=50)
+    config = DQNConfig(episodes=100, hidden=32, learning_rate=3e-3, replay=2000, target_every=50)
     histories = make_histories(make_split(DARKROOM, num_train=4), config)
     early, late = share_of_optimum(histories, slice(0, 20)), share_of_optimum(histories, slice(-20, None))
-    assert late > max(0.5, 2 * early)
+    assert early < 0.3 < 0.6 < late
 
 
 def test_random_actions_fade_in_a_line():
@@ -145,22 +145,20 @@ def distance(place, other):
 
 
 def test_search_never_comes_back_to_a_cell_while_new_ones_are_as_near():
-    goals = [0, 8, 40, 44, 71, 80]
+    goals = range(81)
     histories = make_histories(split_of(DARKROOM, goals), PERFECT)
-    observations = histories.observations.astype(int).reshape(len(goals), -1, 2)
-    rewards = histories.rewards.reshape(len(goals), -1)
-    ends = histories.truncations.reshape(len(goals), -1)
-    for places, gained, ended in zip(observations.tolist(), rewards, ends, strict=True):
+    observations = histories.observations.astype(int)
+    # after an episode's last step the next state on record is a new start, so take the moves themselves
+    arrivals = np.clip(observations + MOVES[histories.actions], 0, SIDE - 1)
+    lives = (values.reshape(len(goals), -1, 2).tolist() for values in (observations, arrivals))
+    for left, reached, gained in zip(*lives, histories.rewards.reshape(len(goals), -1), strict=True):
         unseen = {(x, y) for x in range(SIDE) for y in range(SIDE)}
-        for step in range(gained.argmax()):
-            here, there = places[step], tuple(places[step + 1])
-            if ended[step]:
-                continue  # what the last step led to is not on record
+        for here, there in list(zip(left, reached, strict=True))[: gained.argmax()]:
             nearest = min(distance(here, cell) for cell in unseen)
             # a new cell if one is next to this one, else a step closer to the nearest
             assert min(distance(there, cell) for cell in unseen) == max(nearest - 1, 0)
-            unseen.discard(there)
             assert distance(here, there) == (nearest > 0)
+            unseen.discard(tuple(there))
 
 
 def test_search_finds_every_goal_and_then_walks_straight():
@@ -222,8 +220,14 @@ def test_search_for_the_door_does_not_leak_it_either():
                 assert (actions[one][run, :same] == actions[other][run, :same]).all()
 
 
-def test_forgetting_makes_the_search_longer():
+def test_forgetting_starts_the_search_again_and_makes_it_longer():
     goals = split_of(DARKROOM, range(81))
     never = make_histories(goals, SearcherConfig(runs_per_task=4, noise=0.0, forgetful_runs=0.0))
     always = make_histories(goals, SearcherConfig(runs_per_task=4, noise=0.0, forgetful_runs=1.0, forget=1.0))
     assert always.returns.mean() < never.returns.mean()
+    assert (by_run(always, always.rewards)[:, -1].sum(-1) > 0).mean() > 0.7  # but most are found
+    for histories, forgets in ((never, False), (always, True)):
+        first_actions = by_run(histories, histories.actions)[:, 1:, 0]
+        knows = by_run(histories, histories.rewards).sum(-1).cumsum(-1)[:, :-1] > 0
+        # an empty map has the start among the cells to look at, so a search from scratch begins by staying
+        assert ((first_actions[~knows] == 4) == forgets).all()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dmh_lib.errors import SettingError
-from dmh_lib.mamba import Mamba, warm_up
+from dmh_lib.mamba import Mamba, scan, warm_up
 from dmh_lib.mamba.conv import causal_conv, causal_conv_torch
 
 CONFIGS = [
@@ -120,6 +120,21 @@ def test_parallel_is_recurrent(config: dict, grad: bool):
     with torch.set_grad_enabled(grad):
         recurrent = unroll(block, hidden, block.allocate_inference_cache(3, 70))
         torch.testing.assert_close(block(hidden), recurrent, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_fused_step(monkeypatch, config: dict):
+    block = make_block(**config)
+    hidden = torch.randn(3, 9, block.d_model)
+    states = [block.allocate_inference_cache(3, 9) for _ in range(2)]
+    monkeypatch.setattr(scan, "_FUSED_STATE", 0)
+    with torch.no_grad():
+        block.use_fast_path = True
+        fused = unroll(block, hidden, states[0])
+        block.use_fast_path = False
+        plain = unroll(block, hidden, states[1])
+    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(states[0], states[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

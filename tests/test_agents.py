@@ -1,0 +1,191 @@
+"""Play equals training: what the agent computes step by step is what the parallel model computes at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from dmh_lib.agents import DMHAgent, PlayConfig
+from dmh_lib.data import Trajectories
+from dmh_lib.data.contexts import ContextConfig, ContextSampler
+from dmh_lib.errors import SettingError
+from dmh_lib.models import DMH, DMHConfig
+
+ROWS, STEPS, OBS = 4, 60, 3
+
+CONFIGS = {
+    "fused": {},
+    "fused, return-to-go": {"use_return_to_go": True},
+    "fused, wide sub-goal": {"subgoal_dim": 6},
+    "paper": {"tokens": "paper"},
+    "paper, return-to-go, scaled": {"tokens": "paper", "use_return_to_go": True, "reward_scale": 3.0},
+}
+
+
+def make_model(discrete: bool = True, **changes: object) -> DMH:
+    torch.manual_seed(0)
+    sizes = {"d_model": 32, "chunk_len": 4, "discrete": discrete} | changes
+    model = DMH(DMHConfig.small(OBS, 5 if discrete else 2, **sizes)).eval()
+    model.obs_mean.normal_()
+    model.obs_std.uniform_(0.5, 2)
+    model.action_scale.uniform_(0.5, 2)
+    return model
+
+
+def lifetimes(equal: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Observations (T, B, o), rewards (T, B), terminations and truncations (T, B) of made-up lives."""
+    rng = np.random.default_rng(seed)
+    ends = np.zeros((STEPS, ROWS), dtype=bool)
+    if equal:
+        ends[9::10] = True
+    else:
+        ends = rng.random((STEPS, ROWS)) < 0.12
+    ends[-1] = True
+    terminations = ends & (rng.random(ends.shape) < 0.5)
+    return (
+        rng.normal(size=(STEPS, ROWS, OBS)).astype(np.float32),
+        rng.normal(size=(STEPS, ROWS)).astype(np.float32),
+        terminations,
+        ends & ~terminations,
+    )
+
+
+def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) -> dict[str, np.ndarray]:
+    observations, rewards, terminations, truncations = life
+    agent.begin(observations.shape[1], seed=0)
+    kept: dict[str, list[np.ndarray]] = {"actions": [], "logits": [], "subgoals": [], "began": []}
+    for step in range(len(observations)):
+        kept["actions"].append(agent.act(observations[step]))
+        for name in ("logits", "subgoals", "began"):
+            kept[name].append(getattr(agent, name).clone().numpy())
+        agent.observe(rewards[step], terminations[step], truncations[step])
+        if forget:
+            agent.forget(terminations[step] | truncations[step])
+    return {name: np.stack(values) for name, values in kept.items()}
+
+
+def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int) -> Trajectories:
+    observations, rewards, terminations, truncations = (part[:, row] for part in life)
+    ends = np.flatnonzero(terminations | truncations) + 1
+    return Trajectories(
+        observations=observations,
+        actions=actions[:, row],
+        rewards=rewards,
+        terminations=terminations,
+        truncations=truncations,
+        offsets=np.concatenate([[0], ends]),
+        task_ids=np.zeros(len(ends), dtype=int),
+        run_ids=np.zeros(len(ends), dtype=int),
+    )
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_recurrent_play_equals_the_parallel_model(name: str, equal: bool, discrete: bool) -> None:
+    model = make_model(discrete, **CONFIGS[name])
+    life = lifetimes(equal)
+    config = ContextConfig(STEPS, vary_length=False, order="lived", supervise="all")
+    for row in range(ROWS):
+        # the best return of a context is what its return-to-go aims at, so play must aim at the same
+        probe = as_trajectories(life, np.zeros((STEPS, ROWS), dtype=int), row)
+        agent = DMHAgent(model, PlayConfig(target_return=float(probe.returns.max())))
+        played = play(agent, life)
+        data = as_trajectories(life, played["actions"], row)
+        sampler = ContextSampler(data, config, model.config.chunk_len)
+        episodes = np.arange(data.num_episodes)[None]
+        batch = sampler.build(episodes, np.array([data.num_episodes]))
+        mean, _ = model.subgoals(batch)
+        expected = torch.from_numpy(played["subgoals"][played["began"][:, row], row])
+        torch.testing.assert_close(mean[0], expected, rtol=1e-4, atol=1e-4)
+        outputs = model.predict(mean[0][batch.rows], batch.observations, batch.actions, batch.rewards)
+        starts = sampler.table.starts[batch.rows]
+        for chunk, start in enumerate(starts):
+            length = int(batch.mask[chunk].sum())
+            logits = torch.from_numpy(played["logits"][start : start + length, row])
+            torch.testing.assert_close(outputs[chunk, :length], logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fused", "paper"])
+def test_batched_play_equals_single_play(name: str) -> None:
+    model = make_model(discrete=False, **CONFIGS[name])
+    life = lifetimes(equal=False)
+    together = play(DMHAgent(model), life)["actions"]
+    for row in range(ROWS):
+        alone = play(DMHAgent(model), tuple(part[:, row : row + 1] for part in life))["actions"]
+        np.testing.assert_allclose(alone[:, 0], together[:, row], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fused", "paper"])
+def test_forgetting_is_a_fresh_start(name: str) -> None:
+    model = make_model(discrete=False, **CONFIGS[name])
+    life = lifetimes(equal=True)
+    forgetful = play(DMHAgent(model), life, forget=True)["actions"]
+    for start in range(0, STEPS, 10):
+        fresh = play(DMHAgent(model), tuple(part[start : start + 10] for part in life))["actions"]
+        np.testing.assert_allclose(forgetful[start : start + 10], fresh, rtol=1e-4, atol=1e-5)
+    remembering = play(DMHAgent(model), life)["actions"]
+    np.testing.assert_allclose(remembering[:10], fresh_first := forgetful[:10], rtol=1e-5)
+    assert len(fresh_first) == 10
+    assert not np.allclose(remembering[10:], forgetful[10:], atol=1e-4)
+
+
+def test_memory_does_not_grow() -> None:
+    model = make_model()
+    agent = DMHAgent(model)
+    life = lifetimes(equal=True)
+
+    def size() -> int:
+        tensors = [*sum(agent._memory, ()), agent._cache.tensor]
+        return sum(tensor.numel() for tensor in tensors)
+
+    agent.begin(ROWS)
+    before = size()
+    play(agent, life)
+    assert size() == before
+
+
+def test_the_released_codes_window_slides_over_chunks() -> None:
+    """Within an episode the transformer sees the last c steps; checked against recomputing that window."""
+    model = make_model(discrete=False, tokens="paper", sliding_window=True)
+    life = lifetimes(equal=True)
+    played = play(DMHAgent(model), life)
+    observations, rewards = torch.from_numpy(life[0]), torch.from_numpy(life[1])
+    actions, subgoals = torch.from_numpy(played["actions"]), torch.from_numpy(played["subgoals"])
+    for step in range(20):
+        first = max(step // 10 * 10, step - model.config.chunk_len + 1)
+        window = [
+            part[first : step + 1].transpose(0, 1) for part in (subgoals, observations, actions, rewards)
+        ]
+        expected = model.predict(*window)[:, -1]
+        torch.testing.assert_close(torch.from_numpy(played["logits"][step]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_released_code_draws_a_subgoal_per_step() -> None:
+    model = make_model(discrete=False, tokens="paper", resample_subgoal=True)
+    model.planner.head.bias.data[OBS:] = 8.0  # wide, so that draws show
+    life = lifetimes(equal=True)
+    one, other = (play(DMHAgent(model), life)["actions"] for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    model.planner.head.bias.data[OBS:] = -20.0
+    assert not np.allclose(one, play(DMHAgent(model), life)["actions"], atol=1e-3)
+
+
+def test_seed_and_temperature() -> None:
+    model = make_model()
+    life = lifetimes(equal=True)
+    one, other = (play(DMHAgent(model), life)["actions"] for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    greedy = play(DMHAgent(model, PlayConfig(temperature=0.0)), life)
+    np.testing.assert_array_equal(greedy["actions"], greedy["logits"].argmax(-1))
+    cold = play(DMHAgent(model, PlayConfig(temperature=1e-4)), life)["actions"]
+    np.testing.assert_array_equal(cold, greedy["actions"])
+    with pytest.raises(SettingError, match="temperature"):
+        PlayConfig(temperature=-1.0)
+
+
+def test_a_drawn_subgoal_differs_from_the_mean() -> None:
+    model = make_model(discrete=False)
+    model.planner.head.bias.data[OBS:] = 8.0
+    life = lifetimes(equal=True)
+    drawn = play(DMHAgent(model, PlayConfig(sample_subgoal=True)), life)["subgoals"]
+    assert not np.allclose(drawn, play(DMHAgent(model), life)["subgoals"], atol=1e-2)
