@@ -14,7 +14,7 @@ from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE
 
 
 class Agent(Protocol):
-    """Plays B environments at once and learns within its context: `begin`, then `act` and `observe` in turn."""
+    """Plays B environments and learns within its context: `begin`, then `act` and `observe` in turn."""
 
     def begin(self, num_envs: int, seed: int | None = None) -> None:
         """Start B lifetimes with an empty memory; `seed` makes the actions reproducible."""
@@ -126,7 +126,10 @@ class DMHAgent:
         memory = [(chosen.take(conv), chosen.take(scan)) for conv, scan in self._memory]
         remaining = self.play.target_return - self._collected
         mean, spread = model.planner.begin_chunk(
-            *(chosen.take(part) for part in (states, remaining, self._last_chunk_reward, self._last_done)),
+            chosen.take(states),
+            chosen.take(remaining),
+            chosen.take(self._last_chunk_reward),
+            chosen.take(self._last_done),
             memory,
         )
         subgoals = mean

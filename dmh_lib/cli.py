@@ -11,7 +11,9 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
 from dmh_lib.data.contexts import ContextConfig
-from dmh_lib.data.histories import DQNConfig, QLearningConfig, SearcherConfig
+from dmh_lib.data.dqn import DQNConfig
+from dmh_lib.data.q_learning import QLearningConfig
+from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs import RULES, SplitName
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
 from dmh_lib.models import DMHConfig
@@ -170,22 +172,24 @@ class Evaluate:
         from dmh_lib.files import write_json
         from dmh_lib.results import summarise, write_results
 
-        checkpoint = load_checkpoint(self.checkpoint)
+        checkpoint, bars = load_checkpoint(self.checkpoint), _progress()
         play = replace(
             checkpoint.play, **_given(temperature=self.temperature, target_return=self.target_return)
         )
         if checkpoint.env_id in RULES:
             if self.env is not None:
                 checkpoint.require_env(self.env)
-            sizes = (self.split, self.episodes, self.seeds, play)
-            table = evaluate_split(checkpoint.model, checkpoint.split, *sizes, progress=_progress())
+            table = evaluate_split(
+                checkpoint.model, checkpoint.split, self.split, self.episodes, self.seeds, play, progress=bars
+            )
         elif self.env is None:
             raise CheckpointError(
                 f"{checkpoint.path}: field 'env_id' is missing; name the environment with --env"
             )
         else:
-            sizes = (self.episodes, self.seeds, play)
-            table = evaluate_in_gym(checkpoint.model, self.env, *sizes, progress=_progress())
+            table = evaluate_in_gym(
+                checkpoint.model, self.env, self.episodes, self.seeds, play, progress=bars
+            )
         summary = {
             **summarise(table),
             "split": self.split,
@@ -233,10 +237,11 @@ Command = (
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the `dmh` command."""
     command: Any = tyro.cli(
-        OmitSubcommandPrefixes[Command],  # type: ignore[type-arg, valid-type]
+        Command,
         prog="dmh",
         description="Decision Mamba-Hybrid: data, training, evaluation and notebooks.",
         args=args,
+        config=(OmitSubcommandPrefixes,),
     )
     try:
         command.run()
@@ -291,5 +296,5 @@ def _print_summary(summary: dict[str, Any]) -> None:
     if has_optimum:
         low, high = summary["interval_95"]
         print(
-            f"last episode: {summary['percent_of_optimum']:.1f} % of the optimum (95 % interval {low:.1f} … {high:.1f})"
+            f"last episode: {summary['percent_of_optimum']:.1f} % of optimum (95 %: {low:.1f} … {high:.1f})"
         )

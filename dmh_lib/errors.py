@@ -1,5 +1,7 @@
 """The errors that are the user's to mend: each message names the file, the field and the remedy."""
 
+from collections.abc import Iterable
+
 
 class DMHError(Exception):
     """Base of every error that a user can mend; the command line prints it as one line and exits with 2."""
@@ -19,3 +21,10 @@ class NotebookError(DMHError):
 
 class SettingError(DMHError):
     """A setting has a value that cannot work."""
+
+
+def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Raise SettingError unless a setting has one of the values that there are."""
+    known = tuple(choices)
+    if value not in known:
+        raise SettingError(f"{name}: '{value}' is not known; choose one of {', '.join(known)}")

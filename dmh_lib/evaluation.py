@@ -158,14 +158,13 @@ def evaluate_in_gym(
         env = gym.make_vec(env_id, len(seeds), vectorization_mode="sync", vector_kwargs=same_step)
     except gym.error.Error as error:
         raise SettingError(f"environment: {env_id} cannot be made ({error}); check its id") from error
-    found = (env.single_observation_space.shape, env.single_action_space)
-    discrete = isinstance(env.single_action_space, gym.spaces.Discrete)
-    size = env.single_action_space.n if discrete else env.single_action_space.shape[0]
-    if found[0] != (model.config.obs_dim,) or (discrete, size) != (
-        model.config.discrete,
-        model.config.action_dim,
-    ):
-        raise SettingError(f"environment: {env_id} has spaces {found}; the model was trained on others")
+    seen, action = env.single_observation_space, env.single_action_space
+    discrete, config = isinstance(action, gym.spaces.Discrete), model.config
+    sizes = (int(action.n),) if isinstance(action, gym.spaces.Discrete) else action.shape
+    if (seen.shape, discrete, sizes) != ((config.obs_dim,), config.discrete, (config.action_dim,)):
+        raise SettingError(
+            f"environment: {env_id} has spaces {seen} and {action}; the model was trained on others"
+        )
     agent, tables = DMHAgent(model, play), []
     for method, memory in (("DM-H", True), ("DM-H without memory", False)):
         table = evaluate(agent, env, episodes, seed=int(seeds[0]), memory=memory, progress=progress)

@@ -234,7 +234,7 @@ def rooms(
     shown: set[str] = set()
     for column, panel in enumerate(panels, 1):
         path, subgoals, goal = (panel.get(name) for name in ("path", "subgoals", "goal"))
-        for trace in _room_traces(path, _within(subgoals, size), goal, subgoal_name):  # type: ignore[arg-type]
+        for trace in _room_traces(path, _within(subgoals, size), goal, subgoal_name):
             trace.showlegend = trace.name not in shown
             shown.add(trace.name)
             figure.add_trace(trace, row=1, col=column)

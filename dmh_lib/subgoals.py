@@ -4,14 +4,14 @@ Two rules. `mean_reward` looks ahead in the same episode for the state that is r
 reward per step; `overtake` looks into the next worse episode for the moment at which it had collected more.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
 from dmh_lib.data.trajectories import Trajectories
-from dmh_lib.errors import SettingError
+from dmh_lib.errors import require_choice
 
 Rule = Literal["mean_reward", "overtake"]
 Indices = NDArray[np.int64]
@@ -25,13 +25,13 @@ def select_goals(trajectories: Trajectories, rule: Rule = "mean_reward") -> Indi
     ahead. The state after the last step is not on record, so j = T stands for the last recorded state.
 
     `overtake`: the state in the next worse episode of the same task (by return, ties in the order of the
-    data) at which its cumulative reward first exceeds that of the current episode before step i; where it
-    never does, and in the worst episode, the goal of `mean_reward`. This is the rule of the released code.
+    data) at which, after at least one step, its cumulative reward first exceeds that of the current episode
+    before step i; where it never does, and in the worst episode, the goal of `mean_reward`. This is the rule
+    of the released code.
 
     Raises SettingError for any other rule.
     """
-    if rule not in ("mean_reward", "overtake"):
-        raise SettingError(f"sub-goal rule: '{rule}' is not known; choose mean_reward or overtake")
+    require_choice("goal_rule", rule, get_args(Rule))
     goals = _steepest_chords(np.ascontiguousarray(trajectories.rewards), trajectories.offsets)
     if rule == "mean_reward":
         return goals

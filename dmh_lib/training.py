@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers import CSVLogger, TensorBoardLogger
+from lightning_fabric.loggers.csv_logs import CSVLogger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -26,11 +27,13 @@ from dmh_lib.checkpoints import (
 )
 from dmh_lib.data.contexts import ContextConfig, ContextSampler
 from dmh_lib.data.trajectories import Trajectories
-from dmh_lib.errors import CheckpointError, SettingError
+from dmh_lib.errors import CheckpointError, SettingError, require_choice
 from dmh_lib.files import write_json
 from dmh_lib.models import DMH, DMHConfig
 
 LOGS = "logs"
+Schedule = Literal["cosine", "constant"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class TrainConfig:
     """Of AdamW, on matrices only."""
     warmup: int = 100
     """Updates over which the learning rate rises."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     """What the learning rate does after the warm-up."""
     clip: float = 1.0
     """Largest norm of the gradient."""
@@ -57,10 +60,12 @@ class TrainConfig:
     """Updates between log entries, each the mean of what lies between."""
     checkpoint_every: int = 500
     """Updates between checkpoints."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     """Number format; bf16-mixed pays on GPUs."""
 
     def __post_init__(self) -> None:
+        require_choice("schedule", self.schedule, get_args(Schedule))
+        require_choice("precision", self.precision, get_args(Precision))
         for name in ("updates", "batch_size", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
@@ -127,7 +132,7 @@ def train(
 
     Raises:
         SettingError: the model does not fit the data, or the loss is no longer finite.
-        CheckpointError: `run_dir` holds a run already (and `resume` is off), or one of other data or settings.
+        CheckpointError: `run_dir` holds a run already and `resume` is off, or one of other data or settings.
     """
     contexts, config, run_dir = contexts or ContextConfig(), config or TrainConfig(), Path(run_dir)
     _check_fit(trajectories, model_config)

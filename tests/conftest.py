@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores; notebooks' kernels inherit it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the cores; kernels inherit it
 
 import torch
 from hypothesis import settings

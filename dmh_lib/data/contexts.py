@@ -5,17 +5,21 @@ index arithmetic, with no Python loop over episodes or chunks.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dmh_lib.data.trajectories import Trajectories
-from dmh_lib.errors import SettingError
+from dmh_lib.errors import SettingError, require_choice
 from dmh_lib.subgoals import Rule, overtake_goals, select_goals
 
 Ints = NDArray[np.int64]
+
+Draw = Literal["history", "task", "neighbours"]
+Order = Literal["return", "lived"]
+Supervise = Literal["last", "last+random", "all"]
 
 RUNNING, ENDED, PADDING = 0, 1, 2  # the completion token d
 NEIGHBOURHOOD = 64  # sorted episodes among which the released code takes neighbours
@@ -27,16 +31,16 @@ class ContextConfig:
 
     n_episodes: int = 20
     """Most episodes in a context (n of the paper)."""
-    draw: Literal["history", "task", "neighbours"] = "history"
+    draw: Draw = "history"
     """`history`: the first episodes of one run. `task`: any episodes of one task. `neighbours`: as the
     released code does, n neighbours in return among 64 episodes, which hold no spread of returns."""
     vary_length: bool = True
     """Draw the number of episodes uniformly from 1 … n_episodes; else always n_episodes."""
-    order: Literal["return", "lived"] = "return"
+    order: Order = "return"
     """Sort by return, worst first (ties in the order lived), or keep the order lived."""
     failures: float = 0.0
     """Only for `task`: share of contexts that begin with a uniform number of episodes without reward."""
-    supervise: Literal["last", "last+random", "all"] = "last+random"
+    supervise: Supervise = "last+random"
     """Episodes whose actions are learned: the last (best), that and one other, or all."""
     goal_share: float = 0.25
     """Share of the learned chunks on which the valuable sub-goal is tried as well."""
@@ -46,6 +50,10 @@ class ContextConfig:
     """Whether an episode that ran out of time counts as ended; the released code says no in training only."""
 
     def __post_init__(self) -> None:
+        require_choice("draw", self.draw, get_args(Draw))
+        require_choice("order", self.order, get_args(Order))
+        require_choice("supervise", self.supervise, get_args(Supervise))
+        require_choice("goal_rule", self.goal_rule, get_args(Rule))
         if self.n_episodes < 1:
             raise SettingError(f"n_episodes: must be at least 1, got {self.n_episodes}")
         if not 0 <= self.failures <= 1:
@@ -55,12 +63,12 @@ class ContextConfig:
 
     @classmethod
     def paper(cls, n_episodes: int = 10) -> "ContextConfig":
-        """The paper's contexts: any n episodes of a task, sorted, all steps learned, every chunk with its goal."""
+        """The paper's: any n episodes of a task, sorted, all steps learned, every chunk with its goal."""
         return cls(n_episodes, draw="task", vary_length=False, supervise="all", goal_share=1.0)
 
     @classmethod
     def official(cls, n_episodes: int = 4) -> "ContextConfig":
-        """The released code's contexts: near-equal returns, last episode only, its rule and its done token."""
+        """The released code's: near-equal returns, last episode only, its rule and its done token."""
         return cls(
             n_episodes,
             draw="neighbours",
@@ -163,7 +171,7 @@ class ContextSampler:
     # ------------------------------------------------------------------ which episodes
 
     def draw_episodes(self, batch_size: int) -> tuple[Ints, Ints]:
-        """Episode ids (B, n), of which the first counts (B,) of a row are valid, in the order lived or drawn."""
+        """Episode ids (B, n), the first counts (B,) of each row valid, in the order lived or drawn."""
         if self.config.draw == "history":
             return self._draw_histories(batch_size)
         return self._draw_tasks(batch_size)
@@ -201,7 +209,7 @@ class ContextSampler:
         return self._by_task[self._task_first[task] + (pick * span).astype(np.int64)], counts
 
     def sort(self, episodes: Ints, counts: Ints) -> Ints:
-        """Each row's valid episodes by return, worst first, if the contexts are sorted; (B, n) as given else."""
+        """Each row's valid episodes by return, worst first, if contexts are sorted; else (B, n) as given."""
         if self.config.order == "lived":
             return episodes
         valid = np.arange(episodes.shape[1]) < counts[:, None]

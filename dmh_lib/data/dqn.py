@@ -1,5 +1,6 @@
 """DQN, one network per room, all rooms in one batched matrix product: the paper's source of histories."""
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ class DQN:
         generator = torch.Generator().manual_seed(seed)
         sizes = (self._num_states, config.hidden, config.hidden, len(MOVES))
         self._weights: list[torch.Tensor] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             bound = 1 / math.sqrt(fan_in)
             weight = torch.empty(num_runs, fan_in, fan_out).uniform_(-bound, bound, generator=generator)
             self._weights += [weight.requires_grad_(), torch.zeros(num_runs, 1, fan_out, requires_grad=True)]

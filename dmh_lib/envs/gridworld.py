@@ -183,8 +183,12 @@ class GridVectorEnv(gym.vector.VectorEnv):
     ) -> tuple[
         NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]
     ]:
-        """Step all copies with actions (B,); where an episode ends, `final_obs` in the info is its last state."""
+        """Step all copies with actions (B,); where an episode ends, `final_obs` in the info has its end."""
         moves = np.asarray(actions, dtype=np.int64)  # (B,)
+        if moves.shape != (self.num_envs,) or moves.min() < 0 or moves.max() >= len(MOVES):
+            raise SettingError(
+                f"actions: {self.num_envs} numbers in 0 … {len(MOVES) - 1} are needed, got {moves}"
+            )
         self.positions, self.stages, rewards = transition(
             self.rules, self.positions, self.stages, self.targets, moves
         )

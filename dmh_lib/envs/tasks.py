@@ -1,13 +1,13 @@
 """Seeded splits of an environment's hidden tasks into those to learn from and those to be tested on."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dmh_lib.envs.gridworld import full_env_id, rules_of
-from dmh_lib.errors import SettingError
+from dmh_lib.errors import SettingError, require_choice
 
 SplitName = Literal["train", "test"]
 
@@ -30,8 +30,7 @@ class TaskSplit:
 
     def tasks(self, name: SplitName) -> NDArray[np.int64]:
         """Task ids of one side of the split."""
-        if name not in ("train", "test"):
-            raise SettingError(f"split: '{name}' is not a side of a split; choose train or test")
+        require_choice("split", name, get_args(SplitName))
         return np.array(self.train if name == "train" else self.test, dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:

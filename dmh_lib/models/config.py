@@ -1,11 +1,13 @@
 """The settings of Decision Mamba-Hybrid, and its three presets."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tyro.conf import Suppress  # the command line takes these from the data
 
-from dmh_lib.errors import SettingError
+from dmh_lib.errors import SettingError, require_choice
+
+Tokens = Literal["fused", "paper"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,9 @@ class DMHConfig:
     """c: environment steps governed by one sub-goal."""
     d_model: int = 64
     """Width of both modules."""
-    tokens: Literal["fused", "paper"] = "fused"
+    tokens: Tokens = "fused"
     """`paper`: one token per state, reward, done (Mamba) and per sub-goal, state, action, reward
-    (transformer). `fused`: what is known at the same moment shares one token; same information, fewer tokens."""
+    (transformer). `fused`: what is known at the same moment shares a token; same information."""
     mamba_layers: int = 2
     """Mamba blocks."""
     d_state: int = 16
@@ -47,7 +49,7 @@ class DMHConfig:
     subgoal_dim: int | None = None
     """Size of the sub-goal z; None for obs_dim, which makes `goal_map` invertible and z drawable."""
     use_return_to_go: bool = False
-    """Give Mamba the return still to collect. Off for rooms and mazes: there it leaks the way to the goal."""
+    """Give Mamba the return still to collect. Off for rooms and mazes: it leaks the way to the goal."""
     reward_scale: float = 1.0
     """Rewards and returns are divided by this before they are embedded."""
     goal_loss_weight: float = 0.5
@@ -63,8 +65,7 @@ class DMHConfig:
         for name in ("obs_dim", "action_dim", "chunk_len", "d_model", "mamba_layers", "d_state", "d_conv"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
-        if self.tokens not in ("fused", "paper"):
-            raise SettingError(f"tokens: '{self.tokens}' is not known; choose fused or paper")
+        require_choice("tokens", self.tokens, get_args(Tokens))
         if self.d_model % self.heads:
             raise SettingError(f"heads: {self.heads} does not divide d_model {self.d_model}")
         if self.tokens == "fused" and (self.resample_subgoal or self.sliding_window):

@@ -1,4 +1,4 @@
-"""Decision Mamba-Hybrid: Mamba proposes a sub-goal per chunk, a transformer acts on it (Huang et al. 2024)."""
+"""Decision Mamba-Hybrid (Huang et al. 2024): Mamba sets a sub-goal per chunk, a transformer acts on it."""
 
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ class DMH(nn.Module):
         )
 
     def predict(self, subgoals: Tensor, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
-        """Logits, or continuous actions, (S, c, action_dim) for chunks in raw units; see ActionTransformer."""
+        """Logits or continuous actions (S, c, action_dim) for chunks in raw units; see ActionTransformer."""
         scaled = actions if self.config.discrete else actions / self.action_scale
         return self.finish(self.actor(subgoals, self.normalise(observations), scaled, rewards))
 

@@ -111,7 +111,7 @@ class SubgoalMamba(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Read the start of a chunk and emit its sub-goal: mean and log-variance, (B, G) each.
 
-        `chunk_rewards` and `done` (B,) are of the chunk before, with 0 and NOTHING_BEFORE where there is none.
+        `chunk_rewards` and `done` (B,) are of the chunk before; where there is none, 0 and NOTHING_BEFORE.
         """
         starts = self._start_tokens(states, returns_to_go)
         if self.config.tokens == "fused":

@@ -59,13 +59,15 @@ class Block(nn.Module):
         )
 
     def step(self, hidden: Tensor, stored: Tensor, places: Tensor) -> Tensor:
-        """M new tokens (B, M, d) at `places` (B, M); `stored` (2, B, H, max_len, d/H) takes their keys and values."""
+        """M new tokens (B, M, d) at `places` (B, M); `stored` (2, B, H, max_len, d/H) takes keys and values."""
         query, key, value = self._heads(hidden)
         at = places[:, None, :, None].expand_as(key)  # (B, H, M, d/H)
         stored[0].scatter_(2, at, key)
         stored[1].scatter_(2, at, value)
         seen = torch.arange(stored.shape[3], device=places.device) <= places[..., None]  # (B, M, max_len)
-        return self._rest(hidden, F.scaled_dot_product_attention(query, *stored, attn_mask=seen[:, None]))
+        return self._rest(
+            hidden, F.scaled_dot_product_attention(query, stored[0], stored[1], attn_mask=seen[:, None])
+        )
 
 
 class CausalTransformer(nn.Module):

@@ -210,7 +210,7 @@ def test_a_square_goal_map_is_inverted_exactly() -> None:
 def test_presets() -> None:
     paper, official = DMHConfig.paper(17, 6, discrete=False), DMHConfig.official(17, 6, discrete=False)
     assert (paper.d_model, paper.mamba_layers, paper.transformer_layers, paper.dropout) == (128, 2, 3, 0.1)
-    assert not (paper.squash_log_variance or paper.resample_subgoal or paper.sliding_window)
+    assert not any((paper.squash_log_variance, paper.resample_subgoal, paper.sliding_window))
     assert official.squash_log_variance
     assert official.resample_subgoal
     assert official.sliding_window
