@@ -160,9 +160,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
     about = _about(folder)
     config = _reading(folder / ABOUT, lambda: DMHConfig.from_dict(dict(about["model"])))
     weights = _reading(folder / WEIGHTS, lambda: load_file(folder / WEIGHTS))
-    with torch.device("meta"):
-        model = DMH(config)  # costs nothing, whatever sizes a stranger's settings ask for
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    expected = _reading(folder / ABOUT, lambda: _shapes(config))
     stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if stored != expected:
         name = min(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
@@ -170,9 +168,10 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
         raise CheckpointError(
             f"{folder / WEIGHTS}: {problem}; take the weights and settings of one training run"
         )
-    model.load_state_dict({name: tensor.to(device) for name, tensor in weights.items()}, assign=True)
-    model.goal_map.requires_grad_(False)
-    checkpoint = Checkpoint(folder, model.eval(), about)
+    with torch.random.fork_rng(devices=[]):  # loading must not disturb the caller's random numbers
+        model = DMH(config)
+    model.load_state_dict(weights)
+    checkpoint = Checkpoint(folder, model.to(device).eval(), about)
     _reading(folder / ABOUT, lambda: checkpoint.play)
     return checkpoint
 
@@ -202,6 +201,12 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def _shapes(config: DMHConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's tensors, found without memory for them: a stranger chose the sizes."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in DMH(config).state_dict().items()}
+
+
 def _about(folder: Path) -> dict[str, Any]:
     file = folder / ABOUT
     about = _reading(file, lambda: dict(read_json(file)))
@@ -220,7 +225,15 @@ def _reading(file: Path, read: Callable[[], T]) -> T:
     except DMHError as error:
         message = str(error) if str(file) in str(error) else f"{file}: {error}"
         raise CheckpointError(message) from error
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError,
+        safetensors.SafetensorError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         raise CheckpointError(
             f"{file}: missing or broken ({error!r}); copy or train the checkpoint again"
         ) from error

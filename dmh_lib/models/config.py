@@ -49,7 +49,7 @@ class DMHConfig:
     subgoal_dim: int | None = None
     """Size of the sub-goal z; None for obs_dim, which makes `goal_map` invertible and z drawable."""
     use_return_to_go: bool = False
-    """Give Mamba the return still to collect. Off for rooms and mazes: it leaks the way to the goal."""
+    """Give Mamba the return still to collect. Off for rooms and mazes: it leaks the goal."""
     reward_scale: float = 1.0
     """Rewards and returns are divided by this before they are embedded."""
     goal_loss_weight: float = 0.5
@@ -59,7 +59,7 @@ class DMHConfig:
     resample_subgoal: bool = False
     """Released code: a fresh z per step, in training and in play, instead of one per chunk."""
     sliding_window: bool = False
-    """Released code, in play: the transformer sees the last c steps even across chunks, unlike in training."""
+    """Released code, in play: the transformer sees the last c steps even across chunks, not as in training."""
 
     def __post_init__(self) -> None:
         for name in ("obs_dim", "action_dim", "chunk_len", "d_model", "mamba_layers", "d_state", "d_conv"):

@@ -59,7 +59,7 @@ class Block(nn.Module):
         )
 
     def step(self, hidden: Tensor, stored: Tensor, places: Tensor) -> Tensor:
-        """M new tokens (B, M, d) at `places` (B, M); `stored` (2, B, H, max_len, d/H) takes keys and values."""
+        """M new tokens (B, M, d) at `places` (B, M); `stored` (2, B, H, max, d/H) takes keys and values."""
         query, key, value = self._heads(hidden)
         at = places[:, None, :, None].expand_as(key)  # (B, H, M, d/H)
         stored[0].scatter_(2, at, key)

@@ -1,0 +1,215 @@
+"""Evaluation: what is counted, for whom, and the tables that come of it."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+from dmh_lib import evaluation
+from dmh_lib.agents import DMHAgent
+from dmh_lib.envs import GridVectorEnv, make_split, rules_of
+from dmh_lib.errors import DataError, SettingError
+from dmh_lib.evaluation import (
+    TEMPERATURES,
+    choose_temperature,
+    evaluate,
+    evaluate_in_gym,
+    evaluate_on_tasks,
+    evaluate_split,
+)
+from dmh_lib.models import DMH, DMHConfig
+from dmh_lib.results import COLUMNS, curves, read_results, summarise, write_results
+
+
+class Walker:
+    """Knows the goals and walks straight there: must score the optimum."""
+
+    def __init__(self, targets: np.ndarray) -> None:
+        self.targets = targets[:, 0]
+        self.begun = 0
+        self.forgot: list[np.ndarray] = []
+
+    def begin(self, num_envs: int, seed: int | None = None) -> None:
+        self.begun += 1
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        gap = self.targets - observations
+        return np.select([gap[:, 0] > 0, gap[:, 0] < 0, gap[:, 1] > 0, gap[:, 1] < 0], [0, 1, 2, 3], 4)
+
+    def observe(self, rewards: np.ndarray, terminations: np.ndarray, truncations: np.ndarray) -> None:
+        pass
+
+    def forget(self, rows: np.ndarray) -> None:
+        self.forgot.append(rows)
+
+
+def tiny_model(obs_dim: int = 2, action_dim: int = 5, **changes: Any) -> DMH:
+    torch.manual_seed(0)
+    return DMH(DMHConfig.small(obs_dim, action_dim, d_model=16, d_state=4, **changes))
+
+
+def test_an_oracle_scores_100_percent() -> None:
+    rules, tasks = rules_of("darkroom"), np.arange(81)
+    walker = Walker(rules.targets(tasks))
+    table = evaluate_on_tasks(walker, "darkroom", tasks, episodes=2, seeds=(0, 1))
+    assert list(table.columns) == list(COLUMNS)
+    assert len(table) == 81 * 2 * 2
+    np.testing.assert_allclose(table["percent_of_optimum"], 100)
+    assert (table["length"] == 20).all()
+    assert walker.begun == 2  # a lifetime per seed, not per episode
+    assert not walker.forgot
+
+
+def test_without_memory_the_agent_forgets_after_each_episode() -> None:
+    tasks = np.arange(5)
+    walker = Walker(rules_of("darkroom").targets(tasks))
+    evaluate(walker, GridVectorEnv(5, rules=rules_of("darkroom"), tasks=tasks), 3, memory=False)
+    assert len(walker.forgot) == 3
+    assert all(rows.all() for rows in walker.forgot)
+
+
+class Unequal(gym.Env[np.ndarray, np.ndarray]):
+    """Episodes of 1, 2, 3, … steps with reward 1 each."""
+
+    observation_space = gym.spaces.Box(-1, 1, (3,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    def __init__(self, shift: int = 0) -> None:
+        self.length, self.left = shift, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.length += 1
+        self.left = self.length
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.left -= 1
+        return np.zeros(3, np.float32), 1.0, self.left == 0, False, {}
+
+
+def test_unequal_episodes_are_counted_apart() -> None:
+    envs = gym.vector.SyncVectorEnv(
+        [lambda shift=shift: Unequal(shift) for shift in range(3)], autoreset_mode=AutoresetMode.SAME_STEP
+    )
+    table = evaluate(DMHAgent(tiny_model(3, 2, discrete=False)), envs, 3)
+    assert table.pivot(index="env", columns="episode", values="return").to_numpy().tolist() == [
+        [1, 2, 3],
+        [2, 3, 4],
+        [3, 4, 5],
+    ]
+    assert (table["length"] == table["return"]).all()
+
+
+def test_a_vector_environment_must_reset_in_the_same_step() -> None:
+    walker = Walker(np.zeros((1, 1, 2)))
+    with pytest.raises(SettingError, match="autoreset_mode"):
+        evaluate(walker, gym.make_vec("CartPole-v1", 1), 1)
+    with pytest.raises(SettingError, match="episodes"):
+        evaluate(walker, GridVectorEnv(1, rules=rules_of("darkroom")), 0)
+
+
+def test_a_split_gives_three_methods() -> None:
+    split = make_split("darkroom", num_test=3, num_train=2)
+    table = evaluate_split(tiny_model(), split, "test", episodes=2, seeds=(0, 1))
+    assert table.groupby("method").size().to_dict() == {"DM-H": 12, "DM-H without memory": 12, "oracle": 12}
+    assert set(table["task"]) == set(split.test)
+    assert (
+        table.loc[table["method"] == "oracle", "return"] == table.loc[table["method"] == "oracle", "optimum"]
+    ).all()
+    again = evaluate_split(tiny_model(), split, "test", episodes=2, seeds=(0, 1))
+    pd.testing.assert_frame_equal(table, again)
+
+
+def test_temperature_is_chosen_on_training_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = make_split("darkroom", num_test=3, num_train=2)
+    played: list[int] = []
+    real = evaluation.evaluate_on_tasks
+
+    def watched(agent: Any, env_id: str, tasks: Any, *rest: Any, **more: Any) -> pd.DataFrame:
+        played.extend(int(task) for task in tasks)
+        return real(agent, env_id, tasks, *rest, **more)
+
+    monkeypatch.setattr(evaluation, "evaluate_on_tasks", watched)
+    best, scores = choose_temperature(tiny_model(), split, episodes=1)
+    assert set(played) == set(split.train)
+    assert tuple(scores) == TEMPERATURES
+    assert scores[best] == max(scores.values())
+
+
+def test_any_gymnasium_environment() -> None:
+    model = tiny_model(3, 1, discrete=False)
+    table = evaluate_in_gym(model, "Pendulum-v1", episodes=2, seeds=(3, 4))
+    assert list(table.columns) == list(COLUMNS)
+    assert table.groupby(["method", "seed"]).size().eq(2).all()
+    summary = summarise(table)
+    assert summary["percent_of_optimum"] is None
+    assert len(summary["return_by_episode"]) == 2
+    with pytest.raises(SettingError, match="the model was trained on others"):
+        evaluate_in_gym(model, "CartPole-v1", 1)
+    with pytest.raises(SettingError, match="cannot be made"):
+        evaluate_in_gym(model, "NoSuchPlace-v0", 1)
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def made_up_table() -> pd.DataFrame:
+    rows = [
+        {
+            "method": "DM-H",
+            "env_id": "dmh/Darkroom-v0",
+            "task": task,
+            "seed": seed,
+            "episode": episode,
+            "return": 2.0 * episode + task,
+            "length": 20,
+            "optimum": 10.0,
+            "percent_of_optimum": 10 * (2.0 * episode + task),
+        }
+        for task in range(3)
+        for seed in range(2)
+        for episode in (1, 2, 3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_summary_reports_the_last_episode() -> None:
+    summary = summarise(made_up_table())
+    assert summary["return_by_episode"] == [3.0, 5.0, 7.0]
+    assert summary["percent_by_episode"] == [30.0, 50.0, 70.0]
+    assert summary["percent_of_optimum"] == 70.0
+    assert summary["by_seed"] == {"0": 70.0, "1": 70.0}
+    assert (summary["tasks"], summary["seeds"], summary["episodes"]) == (3, 2, 3)
+    low, high = summary["interval_95"]
+    assert 60 <= low < 70 < high <= 80
+    with pytest.raises(DataError, match="no rows of method 'AD'"):
+        summarise(made_up_table(), "AD")
+
+
+def test_curves_hold_the_mean_between_their_bounds() -> None:
+    found = curves(made_up_table())
+    assert found["mean"].tolist() == [30.0, 50.0, 70.0]
+    assert (found["low"] <= found["mean"]).all()
+    assert (found["mean"] <= found["high"]).all()
+    alone = curves(made_up_table().query("task == 0 and seed == 0"))
+    assert (alone["low"] == alone["high"]).all()
+
+
+def test_parquet_round_trip_and_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "results.parquet"
+    with pytest.raises(DataError, match="does not exist"):
+        read_results(path)
+    write_results(made_up_table(), path)
+    pd.testing.assert_frame_equal(read_results(path), made_up_table())
+    write_results(made_up_table().drop(columns="optimum"), path)
+    with pytest.raises(DataError, match="'optimum' is missing"):
+        read_results(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        read_results(path)

@@ -1,0 +1,232 @@
+"""Training and checkpoints: reproducible, resumable to the bit, and clear about what is broken."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dmh_lib.agents import PlayConfig
+from dmh_lib.checkpoints import latest_checkpoint, load_checkpoint, load_training, set_play
+from dmh_lib.data import Trajectories
+from dmh_lib.data.contexts import ContextConfig
+from dmh_lib.data.histories import make_histories
+from dmh_lib.data.searcher import SearcherConfig
+from dmh_lib.envs import make_split
+from dmh_lib.errors import CheckpointError, SettingError
+from dmh_lib.models import DMHConfig
+from dmh_lib.training import TrainConfig, train
+
+MODEL = DMHConfig.small(2, 5, d_model=16, d_state=4, dropout=0.1)
+CONTEXTS = ContextConfig(4)
+TRAINING = TrainConfig(updates=12, batch_size=4, warmup=3, log_every=2, checkpoint_every=5)
+
+
+@pytest.fixture(scope="module")
+def data() -> Trajectories:
+    return make_histories(make_split("darkroom", num_train=5), SearcherConfig(runs_per_task=3, episodes=6))
+
+
+@pytest.fixture(scope="module")
+def run(data: Trajectories, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(data, MODEL, folder, CONTEXTS, TRAINING)
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder).model.state_dict()
+
+
+def assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_what_a_run_leaves(data: Trajectories, run: Path) -> None:
+    about = json.loads((run / "run.json").read_text())
+    assert about["data_hash"] == data.data_hash()
+    assert about["env_id"] == "dmh/Darkroom-v0"
+    assert about["training"]["seed"] == 0
+    assert set(about["versions"]) >= {"dmh_lib", "python", "torch", "numpy"}
+    assert sorted(path.name for path in run.glob("checkpoint-*")) == [
+        "checkpoint-00000010",
+        "checkpoint-00000012",
+    ]
+    metrics = pd.read_csv(run / "logs" / "metrics.csv")
+    assert metrics["update"].tolist() == [2, 4, 6, 8, 10, 12]
+    assert np.isfinite(metrics[["loss", "action_loss", "goal_loss", "learning_rate"]]).all(axis=None)
+    assert list((run / "logs" / "tb").glob("events*"))
+    suffixes = {path.suffix for path in run.rglob("*") if path.is_file() and "events" not in path.name}
+    assert suffixes <= {".json", ".safetensors", ".csv"}
+
+
+def test_the_same_seed_gives_the_same_weights(data: Trajectories, run: Path, tmp_path: Path) -> None:
+    train(data, MODEL, tmp_path / "again", CONTEXTS, TRAINING)
+    assert_equal(weights(run), weights(tmp_path / "again"))
+    train(data, MODEL, tmp_path / "other", CONTEXTS, replace(TRAINING, seed=1))
+    assert not torch.equal(
+        weights(run)["actor.head.weight"], weights(tmp_path / "other")["actor.head.weight"]
+    )
+
+
+@pytest.mark.parametrize("tokens", ["fused", "paper"])
+def test_a_resumed_run_equals_an_undisturbed_one(data: Trajectories, tmp_path: Path, tokens: str) -> None:
+    """Weights, optimizer, random states and the logged curve, bit for bit; dropout is on."""
+    model = replace(MODEL, tokens=tokens)
+    whole = train(data, model, tmp_path / "whole", CONTEXTS, TRAINING)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoint-00000012")
+    resumed = train(data, model, tmp_path / "cut", CONTEXTS, TRAINING, resume=True)
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    one, other = load_training(whole.checkpoint), load_training(resumed.checkpoint)
+    assert_equal(one.tensors, other.tensors)
+    assert one.sampler == other.sampler
+    pd.testing.assert_frame_equal(whole.history, resumed.history)
+    for folder in ("whole", "cut"):
+        assert len(pd.read_csv(tmp_path / folder / "logs" / "metrics.csv")) == 6
+
+
+def test_resume_without_a_checkpoint_starts_and_a_finished_run_stays(
+    data: Trajectories, tmp_path: Path
+) -> None:
+    first = train(data, MODEL, tmp_path, CONTEXTS, TRAINING, resume=True)
+    before = weights(tmp_path)
+    again = train(data, MODEL, tmp_path, CONTEXTS, TRAINING, resume=True)
+    assert_equal(before, weights(tmp_path))
+    assert again.checkpoint == first.checkpoint
+
+
+def test_a_run_is_not_overwritten_or_mixed(data: Trajectories, run: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        train(data, MODEL, run, CONTEXTS, TRAINING)
+    with pytest.raises(CheckpointError, match="'training' differs"):
+        train(data, MODEL, run, CONTEXTS, replace(TRAINING, seed=5), resume=True)
+    with pytest.raises(CheckpointError, match="'data_hash' differs"):
+        train(data.select(np.arange(6)), MODEL, run, CONTEXTS, TRAINING, resume=True)
+
+
+def test_a_model_that_does_not_fit_the_data(data: Trajectories, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"obs_dim 2.*the model obs_dim 3"):
+        train(data, replace(MODEL, obs_dim=3), tmp_path, CONTEXTS, TRAINING)
+    assert not list(tmp_path.iterdir())
+
+
+def test_learning_rate_schedules() -> None:
+    cosine = TrainConfig(updates=100, learning_rate=1.0, warmup=10)
+    assert cosine.rate(0) == pytest.approx(0.1)
+    assert max(cosine.rate(step) for step in range(100)) == pytest.approx(cosine.rate(9), rel=0.01)
+    assert cosine.rate(99) < 0.001
+    paper = TrainConfig.paper()
+    assert paper.rate(99_999) == paper.learning_rate == 1e-4
+    assert (paper.batch_size, paper.weight_decay, paper.clip, paper.updates) == (128, 1e-4, 0.25, 100_000)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"updates": 0}, {"learning_rate": 0.0}, {"schedule": "sine"}, {"precision": "8"}]
+)
+def test_training_settings_that_cannot_work(changes: dict[str, object]) -> None:
+    with pytest.raises(SettingError, match=next(iter(changes))):
+        TrainConfig(**changes)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- checkpoints
+
+
+@pytest.fixture
+def broken(run: Path, tmp_path: Path) -> Path:
+    """A copy of the newest checkpoint, to be damaged."""
+    newest = latest_checkpoint(run)
+    assert newest is not None
+    return Path(shutil.copytree(newest, tmp_path / "checkpoint"))
+
+
+def edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_play_is_kept_with_the_checkpoint(broken: Path) -> None:
+    assert load_checkpoint(broken).play == PlayConfig()
+    set_play(broken, PlayConfig(temperature=0.35))
+    assert load_checkpoint(broken).play.temperature == 0.35
+
+
+def test_a_checkpoint_knows_its_split_and_environment(broken: Path) -> None:
+    checkpoint = load_checkpoint(broken)
+    assert len(checkpoint.split.train) == 5
+    checkpoint.require_env("darkroom")
+    with pytest.raises(CheckpointError, match=r"trained for dmh/Darkroom-v0, not for dmh/DarkKeyToDoor-v0"):
+        checkpoint.require_env("darkkeytodoor")
+    edit(broken / "checkpoint.json", split=None)
+    with pytest.raises(CheckpointError, match="'split' is missing"):
+        _ = load_checkpoint(broken).split
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint here"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "word"),
+    [
+        ("model.safetensors", "remove", "model.safetensors"),
+        ("model.safetensors", "truncate", "model.safetensors"),
+        ("checkpoint.json", "truncate", "checkpoint.json"),
+        ("checkpoint.json", {"format_version": 99}, "format_version"),
+        ("checkpoint.json", {"model": None}, "checkpoint.json"),
+        ("checkpoint.json", {"model": {"obs_dim": 2}}, "action_dim"),
+        ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=32).to_dict()}, "shape"),
+        ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=2**20).to_dict()}, "shape"),
+        ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=2**40).to_dict()}, "overflow"),
+        ("checkpoint.json", {"play": {"temperature": -1}}, "temperature"),
+        ("checkpoint.json", {"play": {"speed": 1}}, "speed"),
+    ],
+)
+def test_a_broken_checkpoint_gives_one_clear_error(
+    broken: Path, name: str, damage: object, word: str
+) -> None:
+    path = broken / name
+    if damage == "remove":
+        path.unlink()
+    elif damage == "truncate":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        edit(path, **damage)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=word) as caught:
+        load_checkpoint(broken)
+    assert str(broken) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["training.json", "training.safetensors"])
+def test_a_broken_training_state_gives_one_clear_error(broken: Path, name: str) -> None:
+    (broken / name).write_bytes(b"{")
+    with pytest.raises(CheckpointError, match=name):
+        load_training(broken)
+
+
+def test_nothing_half_written(data: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up while a checkpoint is written leaves the older one, and no rubbish."""
+    train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=5))
+    before = weights(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dmh_lib.checkpoints.save_file", full)
+    edit(
+        tmp_path / "checkpoint-00000005" / "checkpoint.json", training={**_training(tmp_path), "updates": 10}
+    )
+    with pytest.raises(CheckpointError, match="No space left"):
+        train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=10), resume=True)
+    assert_equal(before, weights(tmp_path))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def _training(run: Path) -> dict[str, object]:
+    return load_checkpoint(run).about["training"]  # type: ignore[no-any-return]
