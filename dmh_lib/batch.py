@@ -32,7 +32,7 @@ def notebook_parameters(notebook: str | os.PathLike[str]) -> dict[str, str]:
     try:
         nodes = nbformat.read(path, as_version=4)
         found = papermill.inspect_notebook(str(path))
-    except (ValueError, nbformat.ValidationError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, nbformat.ValidationError, AttributeError, KeyError) as error:
         raise NotebookError(f"{path}: not a notebook ({error}); save it again from JupyterLab") from error
     if not any("parameters" in cell.metadata.get("tags", []) for cell in nodes.cells):
         raise NotebookError(f"{path}: no cell is tagged 'parameters'; tag the cell that sets the defaults")
@@ -71,7 +71,7 @@ def run_notebook(
     try:
         with atomic_path(target) as temporary:
             try:
-                papermill.execute_notebook(
+                executed = papermill.execute_notebook(
                     str(path.resolve()),
                     str(temporary.resolve()),
                     values,
@@ -80,6 +80,7 @@ def run_notebook(
                     execution_timeout=timeout,
                     kernel_name="python3",
                 )
+                failure = _stalled(path, target, executed, timeout)
             except PapermillExecutionError as error:
                 failure = NotebookError(
                     f"{path}: {error.ename} in cell {error.exec_count}: {error.evalue}; see {target}"
@@ -96,3 +97,11 @@ def run_notebook(
     if failure is not None:
         raise failure
     return target
+
+
+def _stalled(path: Path, target: Path, executed: nbformat.NotebookNode, timeout: int) -> NotebookError | None:
+    """An error if a cell lasted as long as it may: papermill counts some stalled cells as completed."""
+    for number, cell in enumerate(executed.cells, 1):
+        if (cell.metadata.get("papermill", {}).get("duration") or 0) >= timeout:
+            return NotebookError(f"{path}: cell {number} stalled for {timeout} seconds; see {target}")
+    return None

@@ -298,3 +298,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
         print(
             f"last episode: {summary['percent_of_optimum']:.1f} % of optimum (95 %: {low:.1f} … {high:.1f})"
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,9 @@
 """Learning histories: what an agent lived through while it learned a task, for every training task."""
 
+import os
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,8 +11,10 @@ from dmh_lib.data.dqn import DQN, DQNConfig
 from dmh_lib.data.q_learning import QLearner, QLearningConfig
 from dmh_lib.data.recording import Player, record
 from dmh_lib.data.searcher import Searcher, SearcherConfig
+from dmh_lib.data.storage import read_hdf5, write_hdf5
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.envs import TaskSplit, rules_of
+from dmh_lib.errors import DataError
 
 HistoryConfig = SearcherConfig | QLearningConfig | DQNConfig
 
@@ -50,6 +55,37 @@ def make_histories(
             player = QLearner(rules, len(tasks), config, seed)
         case DQNConfig():
             player = DQN(rules, len(tasks), config, seed)
-    name = behaviour_of(config)
-    about = {"behaviour": name, "settings": asdict(config), "seed": seed, "split": split.to_dict()}
+    about = _about(split, config, seed)
     return record(split.env_id, tasks, config.episodes, player, metadata=about, progress=progress)
+
+
+def load_or_make(
+    path: str | os.PathLike[str],
+    split: TaskSplit,
+    config: HistoryConfig | None = None,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> Trajectories:
+    """Histories from a file, or made as by `make_histories` and written there.
+
+    Raises DataError if the file was made for another split, learner or seed.
+    """
+    if not Path(path).exists():
+        write_hdf5(make_histories(split, config, seed=seed, progress=progress), path)
+    found = read_hdf5(path)
+    wanted = _about(split, config or SearcherConfig(), seed)
+    for name, value in wanted.items():
+        if found.metadata.get(name) != value:
+            problem = f"field '{name}' is not what was asked for"
+            raise DataError(f"{path}: {problem}; remove the file or give another path")
+    return found
+
+
+def _about(split: TaskSplit, config: HistoryConfig, seed: int) -> dict[str, Any]:
+    return {
+        "behaviour": behaviour_of(config),
+        "settings": asdict(config),
+        "seed": seed,
+        "split": split.to_dict(),
+    }

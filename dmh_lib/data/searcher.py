@@ -19,7 +19,7 @@ class SearcherConfig:
     """Lifetimes recorded of each training task."""
     episodes: int = 20
     """Episodes of one lifetime."""
-    noise: float = 0.05
+    noise: float = 0.03
     """Share of random actions."""
     forgetful_runs: float = 0.5
     """Share of runs that sometimes forget which cells they have visited; they search longer."""

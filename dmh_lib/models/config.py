@@ -47,7 +47,7 @@ class DMHConfig:
     dropout: float = 0.0
     """Dropout in the transformer."""
     subgoal_dim: int | None = None
-    """Size of the sub-goal z; None for obs_dim, which makes `goal_map` invertible and z drawable."""
+    """Size of the sub-goal z; None for obs_dim, as in the released code, where `goal_map` is invertible."""
     use_return_to_go: bool = False
     """Give Mamba the return still to collect. Off for rooms and mazes: it leaks the goal."""
     reward_scale: float = 1.0
@@ -59,7 +59,7 @@ class DMHConfig:
     resample_subgoal: bool = False
     """Released code: a fresh z per step, in training and in play, instead of one per chunk."""
     sliding_window: bool = False
-    """Released code, in play: the transformer sees the last c steps even across chunks, not as in training."""
+    """Released code, in play: the transformer sees the last c steps even across chunks."""
 
     def __post_init__(self) -> None:
         for name in ("obs_dim", "action_dim", "chunk_len", "d_model", "mamba_layers", "d_state", "d_conv"):
@@ -80,8 +80,8 @@ class DMHConfig:
 
     @classmethod
     def small(cls, obs_dim: int, action_dim: int, **changes: Any) -> "DMHConfig":
-        """What a laptop trains in minutes: half the paper's width, fused tokens, no dropout."""
-        return cls(obs_dim, action_dim, **changes)
+        """What a laptop trains in minutes: half the paper's width, fused tokens, no dropout, 16 numbers of z."""
+        return cls(obs_dim, action_dim, **({"subgoal_dim": 16} | changes))
 
     @classmethod
     def paper(cls, obs_dim: int, action_dim: int, **changes: Any) -> "DMHConfig":

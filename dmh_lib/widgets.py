@@ -1,0 +1,38 @@
+"""Widgets for JupyterLab, each a thin layer over a figure; headless notebooks draw the figure instead."""
+
+import ipywidgets
+import plotly.graph_objects as go
+
+from dmh_lib import figures
+from dmh_lib.rollouts import Rollout
+
+
+def episode_figure(rollout: Rollout, episode: int) -> go.Figure:
+    """The room in one episode (counted from 1): path, decoded sub-goals and hidden goal."""
+    index = episode - 1
+    return figures.room(
+        rollout.size,
+        f"episode {episode}: return {rollout.returns[index]:g}",
+        path=rollout.paths[index],
+        subgoals=rollout.subgoals[index],
+        goal=rollout.goal,
+    )
+
+
+def episode_slider(rollout: Rollout) -> ipywidgets.VBox:
+    """A slider over the episodes of a lifetime, above the room.
+
+    Nothing here prints or displays: a callback that does can stall a notebook that is run headless.
+    """
+    picture = go.FigureWidget(episode_figure(rollout, 1))
+    slider = ipywidgets.IntSlider(1, 1, len(rollout.returns), description="episode", continuous_update=False)
+
+    def redraw(change: dict[str, int]) -> None:
+        drawn = episode_figure(rollout, change["new"])
+        with picture.batch_update():
+            picture.layout.title.text = drawn.layout.title.text
+            for shown, new in zip(picture.data, drawn.data, strict=True):
+                shown.x, shown.y, shown.text = new.x, new.y, new.text
+
+    slider.observe(redraw, names="value")
+    return ipywidgets.VBox([slider, picture])

@@ -1,0 +1,187 @@
+"""The `dmh` command, as a user types it: what it prints, writes and refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import h5py
+import numpy as np
+import pytest
+
+from dmh_lib.cli import main
+from dmh_lib.results import read_results
+
+QUICK = ["--training.updates", "6", "--training.batch-size", "4", "--model.d-model", "16"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "room.hdf5"
+    main(
+        [
+            "data",
+            "make",
+            "--out",
+            str(path),
+            "--num-train",
+            "4",
+            "--num-test",
+            "2",
+            "searcher",
+            "--runs-per-task",
+            "2",
+        ]
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "room"
+    main(["train", "--data", str(data), "--out", str(folder), "small", *QUICK])
+    return folder
+
+
+def fails(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """Run a command that must fail with exit code 2, and give its one line of error."""
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert caught.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_make_and_info(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = json.loads(data.with_suffix(".split.json").read_text())
+    assert (len(split["train"]), len(split["test"])) == (4, 2)
+    main(["data", "info", str(data)])
+    shown = capsys.readouterr().out
+    for word in ("searcher", "dmh/Darkroom-v0", "4 train and 2 test tasks", "hash"):
+        assert word in shown
+
+
+def test_train_then_evaluate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, table = tmp_path / "e.json", tmp_path / "e.parquet"
+    main(["evaluate", str(run), "--split", "test", "--episodes", "3", "--seeds", "5", "6",
+          "--json", str(out), "--parquet", str(table)])  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "last episode:" in shown
+    summary = json.loads(out.read_text())
+    assert len(summary["return_by_episode"]) == 3
+    assert 0 <= summary["percent_of_optimum"] <= 100
+    about = json.loads((next(run.glob("checkpoint-*")) / "checkpoint.json").read_text())
+    assert summary["temperature"] == about["play"]["temperature"]
+    rows = read_results(table)
+    assert set(rows["method"]) == {"DM-H", "DM-H without memory", "oracle"}
+    assert set(rows["seed"]) == {5, 6}
+
+
+def test_train_resumes(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--data", str(data), "--out", str(run), "small", *QUICK]
+    assert "holds a run already" in fails(capsys, *command)
+    main(["train", "--resume", *command[1:]])
+    assert "trained 6 updates" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_presets_train(preset: str, data: Path, tmp_path: Path) -> None:
+    quick = [
+        "--training.updates",
+        "2",
+        "--training.batch-size",
+        "2",
+        "--model.d-model",
+        "16",
+        "--contexts.n-episodes",
+        "2",
+    ]
+    main(["train", "--data", str(data), "--out", str(tmp_path / preset), preset, *quick])
+    about = json.loads((tmp_path / preset / "run.json").read_text())
+    assert about["model"]["tokens"] == "paper"
+    assert about["model"]["sliding_window"] is (preset == "official")
+
+
+def test_bad_input_is_one_line(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "nowhere.hdf5: does not exist" in fails(capsys, "data", "info", str(tmp_path / "nowhere.hdf5"))
+    cut = tmp_path / "cut.hdf5"
+    cut.write_bytes(data.read_bytes()[:3000])
+    assert "cut.hdf5" in fails(capsys, "train", "--data", str(cut), "--out", str(tmp_path / "a"))
+    nan = tmp_path / "nan.hdf5"
+    nan.write_bytes(data.read_bytes())
+    with h5py.File(nan, "r+") as file:
+        file["rewards"][25] = np.nan
+    message = fails(capsys, "train", "--data", str(nan), "--out", str(tmp_path / "a"))
+    assert "nan.hdf5" in message
+    assert "'rewards', episode 1" in message
+    assert not (tmp_path / "a").exists()
+    assert "no checkpoint here" in fails(capsys, "evaluate", str(tmp_path))
+    assert "not for dmh/DarkroomHard-v0" in fails(capsys, "evaluate", str(run), "--env", "darkroomhard")
+    assert "environment: 'lightroom'" in fails(capsys, "data", "make", "--env", "lightroom")
+    assert "do not fit" in fails(capsys, "data", "make", "--num-test", "81")
+    assert "key=value" in fails(capsys, "run", str(tmp_path / "n.ipynb"), "-p", "seed")
+    assert "does not exist" in fails(capsys, "run", str(tmp_path / "n.ipynb"))
+
+
+def shell(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dmh_lib.cli", *args], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_and_exit_code_from_a_shell() -> None:
+    helped = shell("--help")
+    assert helped.returncode == 0
+    for word in ("data", "train", "evaluate", "run"):
+        assert word in helped.stdout
+    failed = shell("evaluate", "/nowhere")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: /nowhere: no checkpoint here")
+    assert "Traceback" not in failed.stderr
+
+
+def hopper_like_file(path: Path, env_id: str, steps: int) -> None:
+    """A file in D4RL's schema from random play: continuous actions, unequal episodes, terminals and timeouts."""
+    env = gym.make(env_id, max_episode_steps=40)
+    env.action_space.seed(0)
+    columns: dict[str, list[object]] = {
+        name: []
+        for name in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+    }
+    seen, _ = env.reset(seed=0)
+    for _ in range(steps):
+        # small actions keep the hopper up longer, so that some episodes run out of time
+        action = env.action_space.sample() * (0.1 if len(columns["rewards"]) % 400 < 200 else 1.0)
+        after, reward, terminal, timeout, _ = env.step(action)
+        for name, value in zip(columns, (seen, action, reward, terminal, timeout, after), strict=True):
+            columns[name].append(value)
+        seen = env.reset()[0] if terminal or timeout else after
+    env.close()
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            file.create_dataset(name, data=np.asarray(values), compression="gzip")
+        file["metadata/algorithm"] = np.bytes_("random")
+
+
+def test_a_d4rl_file_loads_trains_and_evaluates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, folder, out = tmp_path / "hopper_random-v2.hdf5", tmp_path / "run", tmp_path / "e.json"
+    hopper_like_file(path, "Hopper-v5", 1200)
+    with h5py.File(path) as file:
+        assert file["terminals"][:].any()
+        assert file["timeouts"][:].any()
+    main(["data", "info", str(path)])
+    assert "continuous" in capsys.readouterr().out
+    main(["train", "--data", str(path), "--out", str(folder), "small", *QUICK, "--model.chunk-len", "20",
+          "--model.use-return-to-go", "--contexts.draw", "task", "--contexts.n-episodes", "4"])  # fmt: skip
+    assert "name the environment" in fails(capsys, "evaluate", str(folder))
+    main(["evaluate", str(folder), "--env", "Hopper-v5", "--episodes", "2", "--seeds", "0", "1",
+          "--target-return", "3600", "--json", str(out)])  # fmt: skip
+    summary = json.loads(out.read_text())
+    assert summary["env_id"] == "Hopper-v5"
+    assert len(summary["return_by_episode"]) == 2
+    assert all(np.isfinite(summary["return_by_episode"]))
