@@ -2,18 +2,17 @@
 
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from choreographer.browsers.chromium import Chromium
 from IPython.display import SVG
 from kaleido import calc_fig_sync, start_sync_server
-from kaleido.errors import ChromeNotFoundError
 
 from dmh_lib.batch import is_headless
 from dmh_lib.files import atomic_path
-
-_server_started = False
 
 
 def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
@@ -51,17 +50,22 @@ def show(figure: go.Figure, path: str | os.PathLike[str]) -> Any:
     return figure if image is None else SVG(image)
 
 
+@cache
+def _has_browser() -> bool:
+    """Whether there is a Chrome or Chromium; says once what is missing without one."""
+    # asked beforehand, because kaleido's server would wait for ever for a browser that does not come
+    if Chromium.find_browser(skip_local=False):
+        start_sync_server(silence_warnings=True)  # one browser for all pictures of this process
+        return True
+    warnings.warn(
+        "no PNG or SVG pictures: install Chrome or Chromium, or run plotly_get_chrome", stacklevel=4
+    )
+    return False
+
+
 def _image(figure: go.Figure, kind: str) -> bytes | None:
     """The figure through a headless browser, or None where there is none."""
-    global _server_started
-    try:
-        if not _server_started:
-            start_sync_server(silence_warnings=True)  # one browser for all pictures of this process
-            _server_started = True
-        image: bytes = calc_fig_sync(figure, opts={"format": kind, "scale": 2 if kind == "png" else 1})
-    except (ChromeNotFoundError, RuntimeError) as error:
-        if "Chrome" not in str(error):
-            raise
-        warnings.warn("no PNG or SVG: install Chrome or Chromium, or run `plotly_get_chrome`", stacklevel=3)
+    if not _has_browser():
         return None
+    image: bytes = calc_fig_sync(figure, opts={"format": kind, "scale": 2 if kind == "png" else 1})
     return image

@@ -158,7 +158,7 @@ def _room_axes(figure: go.Figure, size: int, row: int | None = None, column: int
 
 
 def _room_traces(
-    path: ArrayLike | None, subgoals: ArrayLike | None, goal: ArrayLike | None, subgoal_name: str
+    size: int, path: ArrayLike | None, subgoals: ArrayLike | None, goal: ArrayLike | None, subgoal_name: str
 ) -> list[go.Scatter]:
     traces = []
     if path is not None:
@@ -180,7 +180,9 @@ def _room_traces(
         points = np.atleast_2d(np.asarray(subgoals))
         traces.append(go.Scatter(
             x=points[:, 0], y=points[:, 1], mode="markers+text", name=subgoal_name, legendgroup="subgoal",
-            text=_chunk_numbers(points), textposition="top right", textfont={"size": 12, "color": RED},
+            text=_chunk_numbers(points), textfont={"size": 12, "color": RED},
+            # inwards at the upper edge, where a panel's title stands
+            textposition=np.where(points[:, 1] > size - 1.5, "bottom right", "top right"),
             marker={"symbol": "x", "size": 11, "color": RED}, cliponaxis=False,
             customdata=np.arange(1, len(points) + 1),
             hovertemplate="chunk %{customdata}: (%{x:.2f}, %{y:.2f})<extra></extra>",
@@ -212,13 +214,13 @@ def room(
     Sub-goals outside the room are drawn on the margin that the picture leaves around it.
     """
     figure = _figure(title, "x", "y", width=620, height=560, legend={"orientation": "h", "y": -0.14})
-    figure.add_traces(_room_traces(path, _within(subgoals, size), goal, subgoal_name))
+    figure.add_traces(_room_traces(size, path, _within(subgoals, size), goal, subgoal_name))
     _room_axes(figure, size)
     return figure
 
 
 def _within(points: ArrayLike | None, size: int) -> NDArray[np.float64] | None:
-    return None if points is None else np.clip(np.asarray(points, dtype=np.float64), -0.45, size - 0.55)
+    return None if points is None else np.clip(np.asarray(points, dtype=np.float64), -0.4, size - 0.6)
 
 
 def rooms(
@@ -234,7 +236,7 @@ def rooms(
     shown: set[str] = set()
     for column, panel in enumerate(panels, 1):
         path, subgoals, goal = (panel.get(name) for name in ("path", "subgoals", "goal"))
-        for trace in _room_traces(path, _within(subgoals, size), goal, subgoal_name):
+        for trace in _room_traces(size, path, _within(subgoals, size), goal, subgoal_name):
             trace.showlegend = trace.name not in shown
             shown.add(trace.name)
             figure.add_trace(trace, row=1, col=column)

@@ -30,12 +30,6 @@ class Rollout:
         """Return of each episode, (E,)."""
         return self.rewards.sum(1)
 
-    @property
-    def goal_distances(self) -> Floats:
-        """Mean distance of an episode's decoded sub-goals from the last hidden cell, in cells, (E,)."""
-        distances: Floats = np.linalg.norm(self.subgoals - self.goal[-1], axis=-1).mean(1)
-        return distances
-
 
 def roll_out(
     model: DMH,
@@ -72,44 +66,79 @@ def roll_out(
     ]
 
 
-def subgoal_table(rollouts: list[Rollout]) -> pd.DataFrame:
-    """One row per task and episode: `task`, `episode`, `return`, `goal_distance` (cells)."""
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "task": rollout.task,
-                    "episode": np.arange(1, len(rollout.returns) + 1),
-                    "return": rollout.returns,
-                    "goal_distance": rollout.goal_distances,
-                }
-            )
-            for rollout in rollouts
-        ],
-        ignore_index=True,
-    )
+@dataclass(frozen=True)
+class GoalProbe:
+    """A linear read-out of the hidden cell from z, fitted by least squares."""
+
+    weights: NDArray[np.float64]  # (G + 1, 2), the last row is the offset
+
+    @classmethod
+    def fit(cls, rollouts: list[Rollout], from_episode: int) -> "GoalProbe":
+        """Fit on all sub-goals from episode `from_episode` (from 1) on, when the goal is mostly known."""
+        latents, goals = _pairs(rollouts, from_episode)
+        weights, *_ = np.linalg.lstsq(_with_offset(latents), goals, rcond=None)
+        return cls(weights.astype(np.float64))
+
+    def read(self, latents: Floats) -> NDArray[np.float64]:
+        """Sub-goals (…, G) as cells (…, 2)."""
+        cells: NDArray[np.float64] = _with_offset(latents) @ self.weights
+        return cells
+
+    def score(self, rollouts: list[Rollout], from_episode: int) -> NDArray[np.float64]:
+        """R² for x and y, (2,): 1 is exact, 0 no better than always guessing the mean goal."""
+        latents, goals = _pairs(rollouts, from_episode)
+        residual = ((goals - self.read(latents)) ** 2).sum(0)
+        return np.asarray(1 - residual / ((goals - goals.mean(0)) ** 2).sum(0))
 
 
-def probe_goals(
-    fit_on: list[Rollout], tested_on: list[Rollout], from_episode: int = 10
-) -> NDArray[np.float64]:
-    """How well the hidden cell can be read off z by a linear map, as R² per coordinate, (2,).
+def _with_offset(latents: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.concatenate([latents, np.ones((*latents.shape[:-1], 1))], axis=-1).astype(np.float64)
 
-    The map is fitted by least squares on the sub-goals of `fit_on`, from episode `from_episode` on, and
-    scored on those of `tested_on`: 1 is exact, 0 no better than the mean.
+
+def _pairs(rollouts: list[Rollout], from_episode: int) -> tuple[Floats, NDArray[np.float64]]:
+    """All late sub-goals (S, G) and the last hidden cell of each one's task (S, 2)."""
+    late = [
+        rollout.latents[from_episode - 1 :].reshape(-1, rollout.latents.shape[-1]) for rollout in rollouts
+    ]
+    goals = [
+        np.tile(rollout.goal[-1], (len(latents), 1)) for rollout, latents in zip(rollouts, late, strict=True)
+    ]
+    return np.concatenate(late), np.concatenate(goals).astype(np.float64)
+
+
+def subgoal_table(rollouts: list[Rollout], probe: GoalProbe) -> pd.DataFrame:
+    """One row per task and episode: `task`, `episode`, `return`, `decoded`, `read_out`.
+
+    The last two are the mean distance, in cells, of the episode's sub-goals from the last hidden cell,
+    decoded by the pseudo-inverse of f and read out by the probe.
     """
+    rows = [
+        {
+            "task": rollout.task,
+            "episode": episode + 1,
+            "return": float(rollout.returns[episode]),
+            "decoded": _mean_distance(rollout.subgoals[episode], rollout.goal),
+            "read_out": _mean_distance(probe.read(rollout.latents[episode]), rollout.goal),
+        }
+        for rollout in rollouts
+        for episode in range(len(rollout.returns))
+    ]
+    return pd.DataFrame(rows)
 
-    def pairs(rollouts: list[Rollout]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        latents = np.concatenate(
-            [r.latents[from_episode - 1 :].reshape(-1, r.latents.shape[-1]) for r in rollouts]
-        )
-        goals = np.concatenate(
-            [np.tile(r.goal[-1], (r.latents[from_episode - 1 :, :, 0].size, 1)) for r in rollouts]
-        )
-        return np.column_stack([latents, np.ones(len(latents))]).astype(np.float64), goals.astype(np.float64)
 
-    inputs, goals = pairs(fit_on)
-    weights, *_ = np.linalg.lstsq(inputs, goals, rcond=None)
-    inputs, goals = pairs(tested_on)
-    residual = ((goals - inputs @ weights) ** 2).sum(0)
-    return 1 - residual / ((goals - goals.mean(0)) ** 2).sum(0)
+def within_task_correlation(table: pd.DataFrame, value: str) -> float:
+    """Mean over tasks of the rank correlation of `value` and `return`.
+
+    Within tasks, because a far goal caps the return and lies far from everything: across tasks the two would
+    go together for an agent without any sub-goals. Tasks whose return never changes are left out.
+    """
+    per_task = [
+        rows[value].corr(rows["return"], method="spearman")
+        for _, rows in table.groupby("task")
+        if rows["return"].nunique() > 1
+    ]
+    return float(np.mean(per_task)) if per_task else float("nan")
+
+
+def _mean_distance(cells: NDArray[np.floating], goal: NDArray[np.int64]) -> float:
+    return float(np.linalg.norm(cells - goal[-1], axis=-1).mean())

@@ -146,7 +146,7 @@ def test_help_and_exit_code_from_a_shell() -> None:
 
 
 def hopper_like_file(path: Path, env_id: str, steps: int) -> None:
-    """A file in D4RL's schema from random play: continuous actions, unequal episodes, terminals and timeouts."""
+    """A file in D4RL's schema from random play: continuous actions, unequal episodes, both kinds of end."""
     env = gym.make(env_id, max_episode_steps=40)
     env.action_space.seed(0)
     columns: dict[str, list[object]] = {

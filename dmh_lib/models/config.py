@@ -80,7 +80,7 @@ class DMHConfig:
 
     @classmethod
     def small(cls, obs_dim: int, action_dim: int, **changes: Any) -> "DMHConfig":
-        """What a laptop trains in minutes: half the paper's width, fused tokens, no dropout, 16 numbers of z."""
+        """What a laptop trains in minutes: half the paper's width, fused tokens, no dropout, z of size 16."""
         return cls(obs_dim, action_dim, **({"subgoal_dim": 16} | changes))
 
     @classmethod

@@ -1,0 +1,121 @@
+"""Figures hold the numbers they were given; they are written as HTML and PNG; widgets redraw them."""
+
+import os
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from dmh_lib import display, figures
+from dmh_lib.rollouts import Rollout
+from dmh_lib.widgets import episode_figure, episode_slider
+
+
+@pytest.fixture
+def life() -> Rollout:
+    rng = np.random.default_rng(0)
+    return Rollout(
+        task=5,
+        goal=np.array([[0, 5]]),
+        size=9,
+        paths=rng.integers(9, size=(3, 21, 2)).astype(np.float32),
+        rewards=np.eye(3, 20, dtype=np.float32),
+        latents=rng.normal(size=(3, 4, 16)).astype(np.float32),
+        subgoals=rng.normal(4, 3, size=(3, 4, 2)).astype(np.float32),
+    )
+
+
+def test_curves_are_drawn_with_their_bands() -> None:
+    table = pd.DataFrame(
+        {
+            "method": ["DM-H"] * 3 + ["oracle"] * 3,
+            "episode": [1, 2, 3] * 2,
+            "mean": [10.0, 50.0, 90.0, 100.0, 100.0, 100.0],
+            "low": [5.0, 40.0, 85.0, 100.0, 100.0, 100.0],
+            "high": [15.0, 60.0, 95.0, 100.0, 100.0, 100.0],
+        }
+    )
+    figure = figures.return_curves(table, "title")
+    lines = {trace.name: trace for trace in figure.data if trace.name}
+    assert list(lines["DM-H"].y) == [10.0, 50.0, 90.0]
+    assert lines["oracle"].line.dash == "dash"
+    bands = [trace for trace in figure.data if trace.fill == "toself"]
+    assert len(bands) == 1  # the oracle has no spread
+    assert list(bands[0].y) == [15.0, 60.0, 95.0, 85.0, 40.0, 5.0]
+
+
+def test_a_room_shows_what_it_was_given(life: Rollout) -> None:
+    figure = episode_figure(life, 2)
+    path, goal, subgoals = figure.data
+    np.testing.assert_array_equal(path.x, life.paths[1, :, 0])
+    assert (goal.x[0], goal.y[0]) == (0, 5)
+    assert all(-0.5 < x < 8.5 for x in subgoals.x)  # those outside are drawn on the edge
+    assert "return 1" in figure.layout.title.text
+
+
+def test_subgoals_on_one_spot_share_a_label() -> None:
+    figure = figures.room(9, "", subgoals=[[1, 1], [2, 2], [1, 1], [8, 8]])
+    assert list(figure.data[0].text) == ["1,3", "2", "", "4"]
+    assert list(figure.data[0].textposition) == ["top right", "top right", "top right", "bottom right"]
+
+
+def test_the_steepest_chord_ends_on_its_goal() -> None:
+    figure = figures.rewards_and_goal([0, 0, 1, 0], 1, 3, "")
+    assert list(figure.data[-1].x) == [1, 3]
+    assert list(figure.data[-1].y) == [0, 1]
+
+
+def test_the_slider_redraws(life: Rollout) -> None:
+    box = episode_slider(life)
+    slider, picture = box.children
+    assert isinstance(slider, ipywidgets.IntSlider)
+    slider.value = 3
+    expected = episode_figure(life, 3)
+    assert picture.layout.title.text == expected.layout.title.text
+    np.testing.assert_array_equal(picture.data[0].x, expected.data[0].x)
+    np.testing.assert_allclose(picture.data[2].y, expected.data[2].y)
+
+
+needs_browser = pytest.mark.skipif(
+    "CI" not in os.environ and not display.Chromium.find_browser(skip_local=False),
+    reason="pictures need a Chrome or Chromium; CI installs one and requires it",
+)
+
+
+@needs_browser
+def test_saved_as_html_and_png(life: Rollout, tmp_path: Path) -> None:
+    written = display.save_figure(episode_figure(life, 1), tmp_path / "room")
+    assert [path.name for path in written] == ["room.html", "room.png"]
+    assert written[1].read_bytes().startswith(b"\x89PNG")
+    html = written[0].read_text()
+    assert 'src="plotly.min.js"' in html
+    assert "https://cdn" not in html
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_without_a_browser_there_is_html_and_a_hint(
+    life: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display.Chromium, "find_browser", lambda **_: None)
+    display._has_browser.cache_clear()
+    with pytest.warns(UserWarning, match="install Chrome or Chromium"):
+        written = display.save_figure(episode_figure(life, 1), tmp_path / "room")
+    assert [path.name for path in written] == ["room.html"]
+    assert display.save_figure(episode_figure(life, 1), tmp_path / "room") == written  # warned once
+    display._has_browser.cache_clear()
+
+
+@needs_browser
+def test_show_is_live_in_a_notebook_and_static_when_headless(
+    life: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        display, "calc_fig_sync", lambda *_, **__: b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    )
+    figure = episode_figure(life, 1)
+    assert isinstance(display.show(figure, tmp_path / "room"), go.Figure)
+    monkeypatch.setenv("DMH_HEADLESS", "1")
+    assert "svg" in display.show(figure, tmp_path / "room").data
