@@ -32,6 +32,7 @@ from dmh_lib.files import write_json
 from dmh_lib.models import DMH, DMHConfig
 
 LOGS = "logs"
+SUMS = "log:sums"
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -148,7 +149,7 @@ def train(
     else:
         model = load_checkpoint(start).model
     optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate, fused=True)
-    step, history = 0, list[dict[str, float]]()
+    step, logged, history = 0, 0, list[dict[str, float]]()
     state = None if start is None else load_training(start)
     write_json(run_dir / "run.json", about)
     shutil.rmtree(run_dir / LOGS, ignore_errors=True)  # a resumed run writes its whole curve again
@@ -162,13 +163,14 @@ def train(
         ],
     )
     wrapped, optimizer = fabric.setup(model, optimizer)
+    sums = torch.zeros(3, device=fabric.device)  # losses since the last log entry
     if state is not None:
         step, history = state.step, state.history
+        logged = int(history[-1]["update"]) if history else 0
         sampler.load_state_dict(state.sampler)
-        _restore(model, optimizer, state.tensors)
+        _restore(model, optimizer, sums, state.tensors)
         for row in history:
             fabric.log_dict(row, step=int(row["update"]))
-    sums = torch.zeros(3, device=fabric.device)
     began = time.perf_counter()
     wrapped.train()
     bar = tqdm(total=config.updates, initial=step, desc="training", disable=not progress)
@@ -185,14 +187,16 @@ def train(
             sums += torch.stack(loss).detach()
             step += 1
             bar.update()
-            if step % config.log_every == 0:
-                row = _log_row(step, config, (sums / config.log_every).tolist())
+            if step % config.log_every == 0 or step == config.updates:
+                row = _log_row(step, config, (sums / (step - logged)).tolist())
+                logged = step
                 history.append(row)
                 fabric.log_dict(row, step=step)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
                 sums.zero_()
             if step % config.checkpoint_every == 0 or step == config.updates:
-                saved = TrainingState(step, _snapshot(model, optimizer), sampler.state_dict(), history)
+                tensors = {**_snapshot(model, optimizer), SUMS: sums.cpu()}
+                saved = TrainingState(step, tensors, sampler.state_dict(), history)
                 save_checkpoint(run_dir, model, about, saved)
     for logger in fabric.loggers:
         logger.finalize("success")
@@ -277,14 +281,15 @@ def _snapshot(model: DMH, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]
     return tensors
 
 
-def _restore(model: DMH, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `_snapshot` took."""
+def _restore(model: DMH, optimizer: torch.optim.Optimizer, sums: Tensor, tensors: dict[str, Tensor]) -> None:
+    """Put back what `_snapshot` took, and the losses since the last log entry."""
     try:
         for name, parameter in _learned(model):
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 value = tensors[f"{name}:{key}"]
                 device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
                 optimizer.state[parameter][key] = value.to(device)
+        sums.copy_(tensors[SUMS])
         torch.set_rng_state(tensors["random:cpu"])
         if torch.cuda.is_available():
             states = [tensors[name] for name in sorted(tensors) if name.startswith("random:cuda:")]

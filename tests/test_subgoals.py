@@ -180,5 +180,5 @@ def test_a_million_transitions(rule):
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(SettingError, match="'best' is not known; choose mean_reward or overtake"):
+    with pytest.raises(SettingError, match="'best' is not known; choose one of mean_reward, overtake"):
         select_goals(data_of([[0]]), "best")

@@ -59,7 +59,7 @@ def test_sides():
     assert split.tasks("train").tolist() == [1, 2, 5]
     assert split.tasks("test").tolist() == [3]
     assert split.tasks("test").dtype == np.int64
-    with pytest.raises(SettingError, match="'both' is not a side of a split; choose train or test"):
+    with pytest.raises(SettingError, match="split: 'both' is not known; choose one of train, test"):
         split.tasks("both")
 
 
