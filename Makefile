@@ -2,7 +2,7 @@
 # make test         linter, type checker, all tests
 # make lab          the notebooks in JupyterLab
 # make bench        the benchmarks, results under runs/benchmarks
-# make clean        remove what the above left, but for .venv
+# make clean        remove what the above left, but for .venv and the pictures
 .POSIX:
 .PHONY: walkthrough test lab bench clean
 .DELETE_ON_ERROR:
@@ -12,7 +12,7 @@ BIN = .venv/bin
 NOTEBOOKS = runs/walkthrough
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	@echo "compiling the CPU kernels once"
@@ -43,4 +43,5 @@ bench: .venv/installed
 	done
 
 clean:
-	rm -rf runs data/*.hdf5 data/*.json figures/*.html figures/*.js .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(NOTEBOOKS) runs/darkroom runs/benchmarks data/darkroom-searcher.* data/darkroom-q-learning.* data/01_searcher.hdf5
+	rm -rf figures/*.html figures/*.js dmh_lib/mamba/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis

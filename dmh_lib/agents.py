@@ -37,8 +37,6 @@ class PlayConfig:
 
     temperature: float = 1.0
     """Of the sampled discrete actions; 0 takes the likeliest, which cannot explore."""
-    sample_subgoal: bool = False
-    """Draw z instead of taking its mean."""
     target_return: float = 0.0
     """What to aim at, in raw units; only for models that use the return-to-go."""
 
@@ -132,17 +130,14 @@ class DMHAgent:
             chosen.take(self._last_done),
             memory,
         )
-        subgoals = mean
-        if self.play.sample_subgoal and not model.config.resample_subgoal:
-            subgoals = model.sample_subgoals(mean, spread, self._generator)
-        chosen.put(self.subgoals, subgoals)
+        chosen.put(self.subgoals, mean)
         chosen.put(self._spread, spread)
         self._put_memory(chosen, memory)
         if chosen.all:
-            model.actor.begin_chunk(subgoals, self._cache)
+            model.actor.begin_chunk(mean, self._cache)
         else:
             cache: KeyValueCache = self._cache.rows(chosen.index)
-            model.actor.begin_chunk(subgoals, cache)
+            model.actor.begin_chunk(mean, cache)
             self._cache.put(chosen.index, cache)
 
     def _put_memory(self, chosen: "_Rows", memory: list[tuple[Tensor, Tensor]]) -> None:

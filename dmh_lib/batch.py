@@ -57,10 +57,13 @@ def run_notebook(
         progress: show a bar over cells.
 
     Raises:
-        NotebookError: a parameter that the notebook does not have (nothing is run), or a cell that failed.
+        NotebookError: a parameter that the notebook does not have or an output in its place (nothing is run),
+            or a cell that failed.
     """
     path, target, values = Path(notebook), Path(output), dict(parameters or {})
     known = notebook_parameters(path)
+    if target.resolve() == path.resolve():
+        raise NotebookError(f"{target}: the executed copy would replace the notebook; give another output")
     unknown = sorted(set(values) - set(known))
     if unknown:
         names = ", ".join(known) or "none"

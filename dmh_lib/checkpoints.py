@@ -24,9 +24,9 @@ from torch import Tensor
 
 import dmh_lib
 from dmh_lib.agents import PlayConfig
-from dmh_lib.envs import TaskSplit, full_env_id
-from dmh_lib.errors import CheckpointError, DMHError
-from dmh_lib.files import read_json, write_json
+from dmh_lib.envs import RULES, TaskSplit, full_env_id
+from dmh_lib.errors import CheckpointError, DataError, DMHError
+from dmh_lib.files import flush, read_json, write_json
 from dmh_lib.models import DMH, DMHConfig
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class TrainingState:
     step: int
     """Updates made."""
     tensors: dict[str, Tensor]
-    """Optimizer moments by parameter name, and the random state of each device."""
+    """Optimizer moments by parameter name, open log sums, and torch's random state."""
     sampler: dict[str, Any]
     """State of the context sampler."""
     history: list[dict[str, float]]
@@ -85,8 +85,9 @@ class Checkpoint:
 
     def require_env(self, env_id: str) -> None:
         """Raise CheckpointError unless the model was trained for this environment."""
-        if full_env_id(env_id) != self.env_id:
-            problem = f"field 'env_id': trained for {self.env_id}, not for {full_env_id(env_id)}"
+        asked = full_env_id(env_id) if self.env_id in RULES else env_id
+        if asked != self.env_id:
+            problem = f"field 'env_id': trained for {self.env_id}, not for {asked}"
             raise CheckpointError(f"{self.path}: {problem}; choose a checkpoint of that environment")
 
 
@@ -126,12 +127,11 @@ def save_checkpoint(
             temporary / ABOUT, {"format_version": FORMAT_VERSION, "model": model.config.to_dict(), **about}
         )
         for name in (WEIGHTS, TENSORS):
-            with (temporary / name).open("rb") as file:
-                os.fsync(file.fileno())
+            flush(temporary / name)
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, DataError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"{target}: cannot be written ({error}); free some space or choose another place"
         ) from error

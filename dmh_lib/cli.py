@@ -14,7 +14,7 @@ from dmh_lib.data.contexts import ContextConfig
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.q_learning import QLearningConfig
 from dmh_lib.data.searcher import SearcherConfig
-from dmh_lib.envs import RULES, SplitName
+from dmh_lib.envs import RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
 from dmh_lib.models import DMHConfig
 from dmh_lib.training import TrainConfig
@@ -121,8 +121,7 @@ class Train:
     """Go on from the newest checkpoint in the folder."""
 
     def run(self) -> None:
-        from dmh_lib.agents import PlayConfig
-        from dmh_lib.checkpoints import load_checkpoint, set_play
+        from dmh_lib.checkpoints import set_play
         from dmh_lib.data import read_hdf5
         from dmh_lib.evaluation import choose_temperature
         from dmh_lib.training import train
@@ -136,11 +135,11 @@ class Train:
         )
         print(f"trained {chosen.training.updates} updates; checkpoint {result.checkpoint}")
         if data.metadata.get("split") and data.metadata.get("env_id") in RULES:
-            split = load_checkpoint(result.checkpoint).split
-            temperature, scores = choose_temperature(result.model, split, progress=_progress())
-            set_play(result.checkpoint, PlayConfig(temperature=temperature))
+            split = TaskSplit.from_dict(data.metadata["split"])
+            play, scores = choose_temperature(result.model, split, play=result.play, progress=_progress())
+            set_play(result.checkpoint, play)
             tried = ", ".join(f"{key:g}: {value:.1f} %" for key, value in scores.items())
-            print(f"temperature {temperature:g} (last episode on training tasks: {tried})")
+            print(f"temperature {play.temperature:g} (last episode on training tasks: {tried})")
 
 
 @dataclass(frozen=True)
@@ -176,23 +175,22 @@ class Evaluate:
         play = replace(
             checkpoint.play, **_given(temperature=self.temperature, target_return=self.target_return)
         )
-        if checkpoint.env_id in RULES:
-            if self.env is not None:
-                checkpoint.require_env(self.env)
-            table = evaluate_split(
-                checkpoint.model, checkpoint.split, self.split, self.episodes, self.seeds, play, progress=bars
-            )
-        elif self.env is None:
+        env_id = self.env or checkpoint.env_id
+        if env_id is None:
             raise CheckpointError(
                 f"{checkpoint.path}: field 'env_id' is missing; name the environment with --env"
             )
-        else:
-            table = evaluate_in_gym(
-                checkpoint.model, self.env, self.episodes, self.seeds, play, progress=bars
+        if checkpoint.env_id is not None:
+            checkpoint.require_env(env_id)
+        if checkpoint.env_id in RULES:
+            table = evaluate_split(
+                checkpoint.model, checkpoint.split, self.split, self.episodes, self.seeds, play, progress=bars
             )
+        else:
+            table = evaluate_in_gym(checkpoint.model, env_id, self.episodes, self.seeds, play, progress=bars)
         summary = {
             **summarise(table),
-            "split": self.split,
+            "split": self.split if checkpoint.env_id in RULES else None,
             "checkpoint": str(checkpoint.path),
             "temperature": play.temperature,
             "without_memory": summarise(table, "DM-H without memory"),
@@ -236,14 +234,14 @@ Command = (
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point of the `dmh` command."""
-    command: Any = tyro.cli(
-        Command,
-        prog="dmh",
-        description="Decision Mamba-Hybrid: data, training, evaluation and notebooks.",
-        args=args,
-        config=(OmitSubcommandPrefixes,),
-    )
     try:
+        command: Any = tyro.cli(
+            Command,
+            prog="dmh",
+            description="Decision Mamba-Hybrid: data, training, evaluation and notebooks.",
+            args=args,
+            config=(OmitSubcommandPrefixes,),
+        )
         command.run()
     except DMHError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -287,7 +285,9 @@ def _print_fields(fields: dict[str, Any]) -> None:
 def _print_summary(summary: dict[str, Any]) -> None:
     has_optimum = summary["percent_of_optimum"] is not None
     key = "percent_by_episode" if has_optimum else "return_by_episode"
-    print(f"{summary['env_id']}, {summary['tasks']} {summary['split']} tasks × {summary['seeds']} seeds")
+    print(
+        f"{summary['env_id']}, {summary['tasks']} {summary['split'] or ''} tasks × {summary['seeds']} seeds"
+    )
     print(f"{'episode':>8} {'return':>9} {'% of optimum' if has_optimum else '':>13} {'without memory':>15}")
     rows = zip(summary["return_by_episode"], summary[key], summary["without_memory"][key], strict=True)
     for episode, (value, percent, forgetful) in enumerate(rows, 1):

@@ -4,6 +4,7 @@ import os
 import warnings
 from functools import cache
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,6 +14,8 @@ from kaleido import calc_fig_sync, start_sync_server
 
 from dmh_lib.batch import is_headless
 from dmh_lib.files import atomic_path
+
+PATIENCE = 60.0  # seconds for the browser to start
 
 
 def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
@@ -28,7 +31,8 @@ def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
     base = Path(path)
     base.parent.mkdir(parents=True, exist_ok=True)
     html = base.with_suffix(".html")
-    figure.write_html(html, include_plotlyjs="directory", config={"displaylogo": False})
+    with atomic_path(html) as temporary:
+        figure.write_html(temporary, include_plotlyjs="directory", config={"displaylogo": False})
     png = base.with_suffix(".png")
     image = _image(figure, "png")
     if image is None:
@@ -52,11 +56,18 @@ def show(figure: go.Figure, path: str | os.PathLike[str]) -> Any:
 
 @cache
 def _has_browser() -> bool:
-    """Whether there is a Chrome or Chromium; says once what is missing without one."""
-    # asked beforehand, because kaleido's server would wait for ever for a browser that does not come
+    """Whether there is a Chrome or Chromium that starts; says once what is missing without one."""
+    # tried in a thread of its own, because kaleido waits for ever for a browser that does not come
     if Chromium.find_browser(skip_local=False):
         start_sync_server(silence_warnings=True)  # one browser for all pictures of this process
-        return True
+        drawn: list[bytes] = []
+        trial = Thread(
+            target=lambda: drawn.append(calc_fig_sync(go.Figure(), opts={"format": "svg"})), daemon=True
+        )
+        trial.start()
+        trial.join(PATIENCE)
+        if drawn:
+            return True
     warnings.warn(
         "no PNG or SVG pictures: install Chrome or Chromium, or run plotly_get_chrome", stacklevel=4
     )

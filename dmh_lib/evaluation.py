@@ -1,6 +1,7 @@
 """In-context evaluation: play whole lifetimes on held-out tasks, with no gradient step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -24,7 +25,7 @@ def evaluate(
     env: gym.vector.VectorEnv[Any, Any, Any],
     episodes: int = 20,
     *,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     memory: bool = True,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -34,7 +35,7 @@ def evaluate(
         agent: plays.
         env: a vector environment that resets an ended copy in the same step (AutoresetMode.SAME_STEP).
         episodes: episodes per environment.
-        seed: of the environment and of the agent's draws.
+        seed: of the environment, or one for each of its copies, and (the first) of the agent's draws.
         memory: False wipes the agent's memory before each episode, which gives the no-memory line.
         progress: show a bar.
 
@@ -42,10 +43,13 @@ def evaluate(
         One row per environment and episode: `env` (0 … B − 1), `episode` (from 1), `return`, `length`.
 
     Raises:
-        SettingError: fewer than one episode, or another autoreset mode.
+        SettingError: fewer than one episode, no seed or one below 0, or another autoreset mode.
     """
     if episodes < 1:
         raise SettingError(f"episodes: must be at least 1, got {episodes}")
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    if not seeds or min(seeds) < 0:
+        raise SettingError(f"seeds: at least one, and none below 0, got {seeds}")
     if env.metadata.get("autoreset_mode") != AutoresetMode.SAME_STEP:
         remedy = "make it with vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP}"
         raise SettingError(f"autoreset_mode: the environment must reset in the same step; {remedy}")
@@ -53,8 +57,8 @@ def evaluate(
     returns = np.zeros((count, episodes))
     lengths = np.zeros((count, episodes), dtype=np.int64)
     at = np.zeros(count, dtype=np.int64)  # (B,) episode that each copy is in
-    observations, _ = env.reset(seed=seed)
-    agent.begin(count, seed=seed)
+    observations, _ = env.reset(seed=seed if isinstance(seed, int) else list(seed))  # type: ignore[arg-type]
+    agent.begin(count, seed=seeds[0])
     with tqdm(total=count * episodes, desc="episodes", disable=not progress) as bar:
         while (playing := np.flatnonzero(at < episodes)).size:
             actions = agent.act(observations)
@@ -95,6 +99,8 @@ def evaluate_on_tasks(
         `length`, `optimum`, `percent_of_optimum`.
     """
     rules = rules_of(env_id)
+    if not seeds:
+        raise SettingError("seeds: at least one is needed")
     tables = []
     for seed in tqdm(seeds, desc=method, disable=not progress):
         env = GridVectorEnv(len(tasks), rules=rules, tasks=tasks)
@@ -151,13 +157,17 @@ def evaluate_in_gym(
     Returns the table of `evaluate_on_tasks` with one task, 0, and no known optimum (NaN).
 
     Raises:
-        SettingError: the environment is not installed, or its spaces do not fit the model.
+        SettingError: environment missing or without a time limit, spaces that do not fit, or no seed.
     """
+    if not seeds:
+        raise SettingError("seeds: at least one is needed")
     same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
     try:
         env = gym.make_vec(env_id, len(seeds), vectorization_mode="sync", vector_kwargs=same_step)
     except gym.error.Error as error:
         raise SettingError(f"environment: {env_id} cannot be made ({error}); check its id") from error
+    if env.spec is None or env.spec.max_episode_steps is None:
+        raise SettingError(f"environment: {env_id} has no time limit, so an episode might never end")
     seen, action = env.single_observation_space, env.single_action_space
     discrete, config = isinstance(action, gym.spaces.Discrete), model.config
     sizes = (int(action.n),) if isinstance(action, gym.spaces.Discrete) else action.shape
@@ -167,7 +177,7 @@ def evaluate_in_gym(
         )
     agent, tables = DMHAgent(model, play), []
     for method, memory in (("DM-H", True), ("DM-H without memory", False)):
-        table = evaluate(agent, env, episodes, seed=int(seeds[0]), memory=memory, progress=progress)
+        table = evaluate(agent, env, episodes, seed=seeds, memory=memory, progress=progress)
         table["seed"] = np.asarray(seeds)[table.pop("env").to_numpy()]
         tables.append(
             table.assign(method=method, env_id=env_id, task=0, optimum=np.nan, percent_of_optimum=np.nan)
@@ -180,21 +190,24 @@ def choose_temperature(
     model: DMH,
     split: TaskSplit,
     episodes: int = 20,
+    play: PlayConfig | None = None,
     *,
     num_tasks: int = 64,
     seed: int = 0,
     progress: bool = False,
-) -> tuple[float, dict[float, float]]:
-    """The temperature with the best last episode on training tasks, and the percentages of all tried.
+) -> tuple[PlayConfig, dict[float, float]]:
+    """How to play: `play` with the temperature of the best last episode on training tasks.
 
-    Never sees a test task. At most `num_tasks` tasks are played, spread over the training side.
+    Returns it with the percentages of all temperatures tried. Never sees a test task. At most `num_tasks`
+    tasks are played, spread over the training side.
     """
     tasks = split.tasks("train")
     tasks = tasks[np.linspace(0, len(tasks) - 1, min(num_tasks, len(tasks))).astype(int)]
     scores: dict[float, float] = {}
     for temperature in tqdm(TEMPERATURES, desc="temperature", disable=not progress):
-        agent = DMHAgent(model, PlayConfig(temperature=temperature))
+        agent = DMHAgent(model, replace(play or PlayConfig(), temperature=temperature))
         table = evaluate_on_tasks(agent, split.env_id, tasks, episodes, [seed])
         last = table.loc[table["episode"] == episodes, "percent_of_optimum"]
         scores[temperature] = float(last.mean())
-    return max(scores, key=lambda temperature: scores[temperature]), scores
+    best = max(scores, key=lambda temperature: scores[temperature])
+    return replace(play or PlayConfig(), temperature=best), scores

@@ -27,13 +27,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open("r+b") as file:
-                os.fsync(file.fileno())  # the name must not reach the disk before the contents do
+            flush(temporary)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{target}: cannot be written ({error}); choose another place") from error
+
+
+def flush(path: Path) -> None:
+    """Bring a file's contents to the disk; done before a rename, or the name might get there first."""
+    with path.open("r+b") as file:  # writable, because Windows flushes nothing else
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

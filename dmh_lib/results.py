@@ -36,13 +36,17 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def curves(table: pd.DataFrame, value: str = "percent_of_optimum") -> pd.DataFrame:
-    """Mean per method and episode with a 95 % bootstrap interval over roll-outs (task × seed).
+    """Mean per method and episode with a 95 % bootstrap interval over tasks (over seeds if there is one).
+
+    Lifetimes on one task with the same weights are alike, so they are averaged before tasks are resampled.
+    The interval is about tasks and luck in play; it says nothing about other training runs.
 
     Returns columns `method`, `episode`, `mean`, `low`, `high`, in the order in which methods appear.
     """
     parts = []
     for method, rows in table.groupby("method", sort=False):
-        wide = rows.pivot_table(index=["task", "seed"], columns="episode", values=value).to_numpy()  # (R, E)
+        unit = "task" if rows["task"].nunique() > 1 else "seed"
+        wide = rows.pivot_table(value, index=unit, columns="episode").to_numpy()  # (R, E)
         mean = wide.mean(0)
         low, high = _interval(wide)
         episodes = np.sort(rows["episode"].unique())

@@ -7,7 +7,7 @@ reward per step; `overtake` looks into the next worse episode for the moment at 
 from typing import Literal, get_args
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from dmh_lib.data.trajectories import Trajectories
@@ -60,7 +60,9 @@ def overtake_goals(trajectories: Trajectories, fallback: Indices, steps: Indices
     return _first_above(before, reached, trajectories.offsets, fallback, steps, worse)
 
 
-@njit(cache=True, parallel=True)
+@njit(
+    cache=True
+)  # not parallel: Numba would set the thread count of torch as well, and this takes milliseconds
 def _steepest_chords(rewards: NDArray[np.float32], offsets: Indices) -> Indices:
     """The mean reward from i to j is the slope of the chord over the prefix sums S from (i, S_i) to (j, S_j).
 
@@ -68,7 +70,7 @@ def _steepest_chords(rewards: NDArray[np.float32], offsets: Indices) -> Indices:
     what it skips lies under the chord and is never needed again: O(T) in all.
     """
     goals = np.empty(len(rewards), dtype=np.int64)
-    for episode in prange(len(offsets) - 1):
+    for episode in range(len(offsets) - 1):
         begin, end = offsets[episode], offsets[episode + 1]
         length = end - begin
         sums = np.zeros(length + 1)

@@ -17,6 +17,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import (
     TrainingState,
     latest_checkpoint,
@@ -31,7 +32,7 @@ from dmh_lib.errors import CheckpointError, SettingError, require_choice
 from dmh_lib.files import write_json
 from dmh_lib.models import DMH, DMHConfig
 
-LOGS = "logs"
+LOGS, RUN = "logs", "run.json"
 SUMS = "log:sums"
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed"]
@@ -70,6 +71,8 @@ class TrainConfig:
         for name in ("updates", "batch_size", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise SettingError(f"seed: must be 0 or more, got {self.seed}")
         if not self.learning_rate > 0:
             raise SettingError(f"learning_rate: must be positive, got {self.learning_rate}")
 
@@ -106,6 +109,8 @@ class TrainResult:
     """The final checkpoint."""
     history: pd.DataFrame
     """Columns `update`, `loss`, `action_loss`, `goal_loss`, `learning_rate`."""
+    play: PlayConfig
+    """How the final checkpoint is meant to play, before a temperature is chosen."""
     seconds: float
     """Wall-clock time of this call's updates."""
 
@@ -151,8 +156,11 @@ def train(
     optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate, fused=True)
     step, logged, history = 0, 0, list[dict[str, float]]()
     state = None if start is None else load_training(start)
-    write_json(run_dir / "run.json", about)
-    shutil.rmtree(run_dir / LOGS, ignore_errors=True)  # a resumed run writes its whole curve again
+    if (run_dir / RUN).exists():
+        shutil.rmtree(run_dir / LOGS, ignore_errors=True)  # ours; a resumed run writes its whole curve again
+    elif (run_dir / LOGS).exists():
+        raise CheckpointError(f"{run_dir / LOGS}: exists already and is no run's; choose another folder")
+    write_json(run_dir / RUN, about)
     fabric = Fabric(
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=1,
@@ -195,6 +203,7 @@ def train(
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
                 sums.zero_()
             if step % config.checkpoint_every == 0 or step == config.updates:
+                _require_finite(sums[0].item(), step)  # never let broken weights push out good ones
                 tensors = {**_snapshot(model, optimizer), SUMS: sums.cpu()}
                 saved = TrainingState(step, tensors, sampler.state_dict(), history)
                 save_checkpoint(run_dir, model, about, saved)
@@ -202,7 +211,13 @@ def train(
         logger.finalize("success")
     checkpoint = latest_checkpoint(run_dir)
     assert checkpoint is not None  # the last update saved one
-    return TrainResult(model.eval(), checkpoint, pd.DataFrame(history), time.perf_counter() - began)
+    return TrainResult(
+        model.eval(),
+        checkpoint,
+        pd.DataFrame(history),
+        PlayConfig(**about["play"]),
+        time.perf_counter() - began,
+    )
 
 
 def _check_fit(trajectories: Trajectories, model: DMHConfig) -> None:
@@ -218,6 +233,8 @@ def _check_fit(trajectories: Trajectories, model: DMHConfig) -> None:
 def _about(
     trajectories: Trajectories, model: DMHConfig, contexts: ContextConfig, config: TrainConfig
 ) -> dict[str, Any]:
+    # the best return on record is what a model with a return-to-go is asked for, unless told otherwise
+    target = float(trajectories.returns.max()) if model.use_return_to_go else 0.0
     return {
         "model": model.to_dict(),
         "contexts": asdict(contexts),
@@ -226,6 +243,7 @@ def _about(
         "split": trajectories.metadata.get("split"),
         "data_hash": trajectories.data_hash(),
         "behaviour": trajectories.metadata.get("behaviour"),
+        "play": asdict(PlayConfig(target_return=target)),
         "versions": versions(),
     }
 
@@ -244,9 +262,13 @@ def _resumable(run_dir: Path, about: dict[str, Any]) -> Path | None:
     return start
 
 
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise SettingError(f"training: the loss is not finite by update {step}; lower the learning rate")
+
+
 def _log_row(step: int, config: TrainConfig, means: list[float]) -> dict[str, float]:
-    if not math.isfinite(means[0]):
-        raise SettingError(f"training: the loss is not finite at update {step}; lower the learning rate")
+    _require_finite(means[0], step)
     names = ("loss", "action_loss", "goal_loss")
     return {"update": step, **dict(zip(names, means, strict=True)), "learning_rate": config.rate(step - 1)}
 
@@ -276,8 +298,8 @@ def _snapshot(model: DMH, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]
         for key, value in optimizer.state[parameter].items()
     }
     tensors["random:cpu"] = torch.get_rng_state()
-    for index, state in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
-        tensors[f"random:cuda:{index}"] = state
+    if model.obs_mean.is_cuda:
+        tensors["random:cuda"] = torch.cuda.get_rng_state(model.obs_mean.device)
     return tensors
 
 
@@ -291,8 +313,7 @@ def _restore(model: DMH, optimizer: torch.optim.Optimizer, sums: Tensor, tensors
                 optimizer.state[parameter][key] = value.to(device)
         sums.copy_(tensors[SUMS])
         torch.set_rng_state(tensors["random:cpu"])
-        if torch.cuda.is_available():
-            states = [tensors[name] for name in sorted(tensors) if name.startswith("random:cuda:")]
-            torch.cuda.set_rng_state_all(states)
+        if model.obs_mean.is_cuda and "random:cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random:cuda"], model.obs_mean.device)
     except (KeyError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"training state: {error}; resume from another checkpoint") from error

@@ -181,11 +181,3 @@ def test_seed_and_temperature() -> None:
     np.testing.assert_array_equal(cold, greedy["actions"])
     with pytest.raises(SettingError, match="temperature"):
         PlayConfig(temperature=-1.0)
-
-
-def test_a_drawn_subgoal_differs_from_the_mean() -> None:
-    model = make_model(discrete=False)
-    model.planner.head.bias.data[OBS:] = 8.0
-    life = lifetimes(equal=True)
-    drawn = play(DMHAgent(model, PlayConfig(sample_subgoal=True)), life)["subgoals"]
-    assert not np.allclose(drawn, play(DMHAgent(model), life)["subgoals"], atol=1e-2)

@@ -80,3 +80,11 @@ def test_a_missing_notebook_and_one_without_parameters(tmp_path: Path) -> None:
     path = make_notebook(tmp_path / "n.ipynb", "seed = 0", tagged=False)
     with pytest.raises(NotebookError, match="no cell is tagged 'parameters'"):
         run_notebook(path, tmp_path / "out.ipynb")
+
+
+def test_the_notebook_itself_is_never_the_output(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "n.ipynb", "seed = 0")
+    before = path.read_bytes()
+    with pytest.raises(NotebookError, match="would replace the notebook"):
+        run_notebook(path, tmp_path / "." / "n.ipynb")
+    assert path.read_bytes() == before

@@ -128,6 +128,24 @@ def test_bad_input_is_one_line(
     assert "does not exist" in fails(capsys, "run", str(tmp_path / "n.ipynb"))
 
 
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--training.updates", "0"], "updates"),
+        (["--contexts.failures", "2"], "failures"),
+        (["--model.heads", "0"], "heads"),
+        (["--model.dropout", "1"], "dropout"),
+    ],
+)
+def test_a_bad_setting_is_one_line(flags: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert word in fails(capsys, "train", "--data", "x.hdf5", "--out", "y", "small", *flags)
+
+
+def test_too_much_data_is_refused_before_it_fills_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    message = fails(capsys, "data", "make", "--env", "darkkeytodoor", "searcher", "--runs-per-task", "1000")
+    assert "runs_per_task" in message
+
+
 def shell(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dmh_lib.cli", *args], capture_output=True, text=True, check=False
@@ -177,7 +195,7 @@ def test_a_d4rl_file_loads_trains_and_evaluates(tmp_path: Path, capsys: pytest.C
     main(["data", "info", str(path)])
     assert "continuous" in capsys.readouterr().out
     main(["train", "--data", str(path), "--out", str(folder), "small", *QUICK, "--model.chunk-len", "20",
-          "--model.use-return-to-go", "--contexts.draw", "task", "--contexts.n-episodes", "4"])  # fmt: skip
+          "--model.use-return-to-go", "--contexts.n-episodes", "4"])  # fmt: skip
     assert "name the environment" in fails(capsys, "evaluate", str(folder))
     main(["evaluate", str(folder), "--env", "Hopper-v5", "--episodes", "2", "--seeds", "0", "1",
           "--target-return", "3600", "--json", str(out)])  # fmt: skip
@@ -185,3 +203,4 @@ def test_a_d4rl_file_loads_trains_and_evaluates(tmp_path: Path, capsys: pytest.C
     assert summary["env_id"] == "Hopper-v5"
     assert len(summary["return_by_episode"]) == 2
     assert all(np.isfinite(summary["return_by_episode"]))
+    assert summary["split"] is None

@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from dmh_lib import evaluation
-from dmh_lib.agents import DMHAgent
+from dmh_lib.agents import DMHAgent, PlayConfig
 from dmh_lib.envs import GridVectorEnv, make_split, rules_of
 from dmh_lib.errors import DataError, SettingError
 from dmh_lib.evaluation import (
@@ -136,10 +136,11 @@ def test_temperature_is_chosen_on_training_tasks(monkeypatch: pytest.MonkeyPatch
         return real(agent, env_id, tasks, *rest, **more)
 
     monkeypatch.setattr(evaluation, "evaluate_on_tasks", watched)
-    best, scores = choose_temperature(tiny_model(), split, episodes=1)
+    play, scores = choose_temperature(tiny_model(), split, 1, PlayConfig(target_return=7.0))
+    assert play.target_return == 7.0
     assert set(played) == set(split.train)
     assert tuple(scores) == TEMPERATURES
-    assert scores[best] == max(scores.values())
+    assert scores[play.temperature] == max(scores.values())
 
 
 def test_any_gymnasium_environment() -> None:
@@ -154,6 +155,23 @@ def test_any_gymnasium_environment() -> None:
         evaluate_in_gym(model, "CartPole-v1", 1)
     with pytest.raises(SettingError, match="cannot be made"):
         evaluate_in_gym(model, "NoSuchPlace-v0", 1)
+    with pytest.raises(SettingError, match="seeds"):
+        evaluate_in_gym(model, "Pendulum-v1", 1, seeds=())
+
+
+def test_seeds_are_seeds() -> None:
+    """The same seed gives the same lifetime, whatever stands beside it in the batch."""
+    model = tiny_model(3, 1, discrete=False)
+    both = evaluate_in_gym(model, "Pendulum-v1", episodes=2, seeds=(3, 40))
+    alone = evaluate_in_gym(model, "Pendulum-v1", episodes=2, seeds=(40,))
+    mine = both[both["seed"] == 40]["return"].to_numpy()
+    np.testing.assert_allclose(mine, alone["return"].to_numpy(), rtol=1e-3)
+
+
+def test_an_environment_that_may_never_end_is_refused() -> None:
+    gym.register("dmh-test/Endless-v0", entry_point=Unequal)
+    with pytest.raises(SettingError, match="no time limit"):
+        evaluate_in_gym(tiny_model(3, 2, discrete=False), "dmh-test/Endless-v0", 1)
 
 
 # ---------------------------------------------------------------------- tables
@@ -190,6 +208,12 @@ def test_a_summary_reports_the_last_episode() -> None:
     assert 60 <= low < 70 < high <= 80
     with pytest.raises(DataError, match="no rows of method 'AD'"):
         summarise(made_up_table(), "AD")
+
+
+def test_lifetimes_on_one_task_do_not_narrow_the_interval() -> None:
+    once = made_up_table().query("seed == 0")
+    thrice = pd.concat([once.assign(seed=seed) for seed in range(3)])
+    pd.testing.assert_frame_equal(curves(once), curves(thrice))
 
 
 def test_curves_hold_the_mean_between_their_bounds() -> None:

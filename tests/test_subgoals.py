@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,3 +183,22 @@ def test_a_million_transitions(rule):
 def test_an_unknown_rule_is_refused():
     with pytest.raises(SettingError, match="'best' is not known; choose one of mean_reward, overtake"):
         select_goals(data_of([[0]]), "best")
+
+
+def test_the_thread_count_of_torch_stays():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one_episode = Trajectories(
+        observations=np.zeros((3, 1)),
+        actions=np.zeros(3, dtype=np.int64),
+        rewards=np.ones(3),
+        terminations=np.zeros(3, dtype=bool),
+        truncations=np.array([False, False, True]),
+        offsets=np.array([0, 3]),
+        task_ids=np.zeros(1, dtype=np.int64),
+        run_ids=np.zeros(1, dtype=np.int64),
+    )
+    for rule in ("mean_reward", "overtake"):
+        select_goals(one_episode, rule)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)

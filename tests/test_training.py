@@ -135,6 +135,37 @@ def test_training_settings_that_cannot_work(changes: dict[str, object]) -> None:
         TrainConfig(**changes)  # type: ignore[arg-type]
 
 
+def test_mixed_precision_trains(data: Trajectories, tmp_path: Path) -> None:
+    result = train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=2, precision="bf16-mixed"))
+    assert np.isfinite(result.history["loss"]).all()
+    assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.float32}
+
+
+def test_a_model_with_a_target_is_asked_for_the_best_return(data: Trajectories, tmp_path: Path) -> None:
+    result = train(
+        data, replace(MODEL, use_return_to_go=True), tmp_path, CONTEXTS, replace(TRAINING, updates=2)
+    )
+    assert result.play.target_return == data.returns.max() > 0
+    assert load_checkpoint(tmp_path).play == result.play
+
+
+def test_broken_weights_never_reach_a_checkpoint(data: Trajectories, tmp_path: Path) -> None:
+    train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=7))
+    reckless = replace(TRAINING, learning_rate=1e30, log_every=100, checkpoint_every=2, clip=1e30)
+    with pytest.raises(SettingError, match="not finite"):
+        train(data, MODEL, tmp_path / "reckless", CONTEXTS, reckless)
+    kept = latest_checkpoint(tmp_path / "reckless")
+    assert kept is None or all(tensor.isfinite().all() for tensor in weights(kept).values())
+
+
+def test_files_of_others_in_the_run_folder_stay(data: Trajectories, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "mine.txt").write_text("keep")
+    with pytest.raises(CheckpointError, match="logs: exists already"):
+        train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=2))
+    assert (tmp_path / "logs" / "mine.txt").read_text() == "keep"
+
+
 # ---------------------------------------------------------------------- checkpoints
 
 

@@ -17,7 +17,7 @@ from dmh_lib.subgoals import Rule, overtake_goals, select_goals
 
 Ints = NDArray[np.int64]
 
-Draw = Literal["history", "task", "neighbours"]
+Draw = Literal["auto", "history", "task", "neighbours"]
 Order = Literal["return", "lived"]
 Supervise = Literal["last", "last+random", "all"]
 
@@ -31,15 +31,16 @@ class ContextConfig:
 
     n_episodes: int = 20
     """Most episodes in a context (n of the paper)."""
-    draw: Draw = "history"
-    """`history`: the first episodes of one run. `task`: any episodes of one task. `neighbours`: as the
-    released code does, n neighbours in return among 64 episodes, which hold no spread of returns."""
+    draw: Draw = "auto"
+    """`history`: the first episodes of one run. `task`: any episodes of one task, with replacement.
+    `neighbours`: as the released code does, n neighbours in return among 64 episodes, with hardly a spread.
+    `auto`: `history` if that reaches half of the data or more, else `task`."""
     vary_length: bool = True
     """Draw the number of episodes uniformly from 1 … n_episodes; else always n_episodes."""
     order: Order = "return"
     """Sort by return, worst first (ties in the order lived), or keep the order lived."""
     failures: float = 0.0
-    """Only for `task`: share of contexts that begin with a uniform number of episodes without reward."""
+    """Only when drawn by task: share of contexts that begin with a random number of unrewarded episodes."""
     supervise: Supervise = "last+random"
     """Episodes whose actions are learned: the last (best), that and one other, or all."""
     goal_share: float = 0.25
@@ -80,7 +81,7 @@ class ContextConfig:
         )
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric copies batches field by field in mixed precision
 class ContextBatch:
     """What one update needs: B contexts of up to K chunks, S of them to learn actions from, G with a goal.
 
@@ -145,6 +146,7 @@ class ContextSampler:
     ) -> None:
         self.trajectories, self.config, self.chunk_len = trajectories, config, chunk_len
         self.table = ChunkTable(trajectories, chunk_len, config)
+        self.draw = self._resolved_draw()
         self._rng = np.random.default_rng(seed)
         tasks = trajectories.task_ids
         # task by task, and within a task the episodes without reward first
@@ -154,6 +156,13 @@ class ContextSampler:
             tasks[self._by_task], return_index=True, return_counts=True
         )
         self._task_failed = np.add.reduceat(failed[self._by_task].astype(np.int64), self._task_first)
+
+    def _resolved_draw(self) -> Draw:
+        if self.config.draw != "auto":
+            return self.config.draw
+        runs = np.diff(self.trajectories.run_offsets)
+        reached = np.minimum(runs, self.config.n_episodes).sum()
+        return "history" if 2 * reached >= self.trajectories.num_episodes else "task"
 
     def state_dict(self) -> dict[str, Any]:
         """The random state, as plain JSON values."""
@@ -172,7 +181,7 @@ class ContextSampler:
 
     def draw_episodes(self, batch_size: int) -> tuple[Ints, Ints]:
         """Episode ids (B, n), the first counts (B,) of each row valid, in the order lived or drawn."""
-        if self.config.draw == "history":
+        if self.draw == "history":
             return self._draw_histories(batch_size)
         return self._draw_tasks(batch_size)
 
@@ -190,7 +199,7 @@ class ContextSampler:
     def _draw_tasks(self, batch_size: int) -> tuple[Ints, Ints]:
         config, rng = self.config, self._rng
         task = rng.integers(len(self._task_first), size=(batch_size, 1))  # (B, 1)
-        if config.draw == "neighbours":
+        if self.draw == "neighbours":
             pool = rng.integers(
                 self._task_size[task], size=(batch_size, max(NEIGHBOURHOOD, config.n_episodes))
             )

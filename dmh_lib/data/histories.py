@@ -14,9 +14,11 @@ from dmh_lib.data.searcher import Searcher, SearcherConfig
 from dmh_lib.data.storage import read_hdf5, write_hdf5
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.envs import TaskSplit, rules_of
-from dmh_lib.errors import DataError
+from dmh_lib.errors import DataError, SettingError
 
 HistoryConfig = SearcherConfig | QLearningConfig | DQNConfig
+
+MOST_STEPS = 200_000_000  # about 5 GB in memory
 
 CONFIGS: dict[str, type[HistoryConfig]] = {
     "searcher": SearcherConfig,
@@ -47,6 +49,14 @@ def make_histories(
     config = config or SearcherConfig()
     rules = rules_of(split.env_id)
     tasks = np.repeat(split.tasks("train"), config.runs_per_task)  # (B,)
+    steps = len(tasks) * config.episodes * rules.horizon
+    if steps > MOST_STEPS:
+        problem = (
+            f"{len(tasks)} runs of {config.episodes} episodes are {steps:,} steps, more than {MOST_STEPS:,}"
+        )
+        raise SettingError(f"runs_per_task: {problem}; take fewer runs, episodes or training tasks")
+    if seed < 0:
+        raise SettingError(f"seed: must be 0 or more, got {seed}")
     player: Player
     match config:
         case SearcherConfig():

@@ -57,7 +57,7 @@ def make_split(
         env_id: for example `dmh/Darkroom-v0`, or short `darkroom`.
         seed: of the draw.
         num_test: tasks held out; by default a fifth, at most 100.
-        num_train: tasks to train on; by default all the others.
+        num_train: tasks to train on; by default all the others, at most 500.
 
     Raises:
         SettingError: there are not that many tasks.
@@ -65,7 +65,9 @@ def make_split(
     env_id = full_env_id(env_id)
     total = rules_of(env_id).num_tasks
     held_out = min(100, total // 5) if num_test is None else num_test
-    kept = total - held_out if num_train is None else num_train
+    kept = min(500, total - held_out) if num_train is None else num_train
+    if seed < 0:
+        raise SettingError(f"seed: must be 0 or more, got {seed}")
     if held_out < 1 or kept < 1 or held_out + kept > total:
         raise SettingError(
             f"split: {kept} train and {held_out} test tasks do not fit the {total} of {env_id}"

@@ -7,6 +7,7 @@ from tyro.conf import Suppress  # the command line takes these from the data
 
 from dmh_lib.errors import SettingError, require_choice
 
+MOST_LAYERS = 128  # a bound for settings that come with a stranger's checkpoint
 Tokens = Literal["fused", "paper"]
 
 
@@ -62,9 +63,24 @@ class DMHConfig:
     """Released code, in play: the transformer sees the last c steps even across chunks."""
 
     def __post_init__(self) -> None:
-        for name in ("obs_dim", "action_dim", "chunk_len", "d_model", "mamba_layers", "d_state", "d_conv"):
+        for name in (
+            "obs_dim",
+            "action_dim",
+            "chunk_len",
+            "d_model",
+            "d_state",
+            "d_conv",
+            "expand",
+            "heads",
+            "goal_dim",
+        ):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
+        for name in ("mamba_layers", "transformer_layers"):
+            if not 1 <= getattr(self, name) <= MOST_LAYERS:
+                raise SettingError(f"{name}: must be 1 to {MOST_LAYERS}, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise SettingError(f"dropout: a share below 1, got {self.dropout}")
         require_choice("tokens", self.tokens, get_args(Tokens))
         if self.d_model % self.heads:
             raise SettingError(f"heads: {self.heads} does not divide d_model {self.d_model}")

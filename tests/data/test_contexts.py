@@ -13,6 +13,9 @@ from strategies import trajectories
 
 from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextBatch, ContextConfig, ContextSampler
+from dmh_lib.data.histories import make_histories
+from dmh_lib.data.searcher import SearcherConfig
+from dmh_lib.envs import make_split
 from dmh_lib.errors import SettingError
 from dmh_lib.subgoals import select_goals
 
@@ -324,3 +327,12 @@ def test_settings_that_cannot_work_are_refused(field, value):
 def test_chunks_need_a_step():
     with pytest.raises(SettingError, match="chunk_len: must be at least 1, got 0"):
         ContextSampler(LIVES, ContextConfig(), 0)
+
+
+def test_auto_draws_by_what_reaches_the_data() -> None:
+    """Short lives are read from their beginning; of a long one, or a D4RL file, that would be a sliver."""
+    split = make_split("darkroom", num_train=2)
+    short = make_histories(split, SearcherConfig(runs_per_task=2, episodes=6))
+    assert ContextSampler(short, ContextConfig(4), 5).draw == "history"
+    assert ContextSampler(short, ContextConfig(2), 5).draw == "task"
+    assert ContextSampler(short, ContextConfig(2, draw="history"), 5).draw == "history"

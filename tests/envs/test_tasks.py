@@ -15,9 +15,11 @@ each_room = pytest.mark.parametrize("env_id", list(RULES))
 
 @each_room
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_default_split_covers_all_tasks_once(env_id, seed):
+def test_default_split(env_id, seed):
     split = make_split(env_id, seed)
-    assert sorted(split.train + split.test) == list(range(RULES[env_id].num_tasks))
+    assert len(split.train) == min(500, RULES[env_id].num_tasks - len(split.test))
+    assert len(set(split.train + split.test)) == len(split.train) + len(split.test)
+    assert set(split.train + split.test) <= set(range(RULES[env_id].num_tasks))
     assert split.train == tuple(sorted(split.train))
     assert split.test == tuple(sorted(split.test))
 
