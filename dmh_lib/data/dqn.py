@@ -8,19 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dmh_lib.data.q_learning import fading
+from dmh_lib.data.exploration import EpsilonGreedy, ExplorationConfig
 from dmh_lib.data.recording import cell_index
 from dmh_lib.envs import MOVES, GridRules, GridVectorEnv
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(ExplorationConfig):
     """Settings of the deep Q-learners (Mnih et al. 2015)."""
 
     runs_per_task: int = 1
     """Learners of each training task."""
-    episodes: int = 800
-    """Episodes of one learner."""
     hidden: int = 64
     """Width of the two hidden layers."""
     learning_rate: float = 1e-3
@@ -31,20 +29,14 @@ class DQNConfig:
     """Latest transitions kept of each learner."""
     target_every: int = 200
     """Updates between copies of the network into the target network."""
-    discount: float = 0.95
-    """Discount factor."""
-    explore: float = 0.6
-    """Share of the episodes over which the random actions fade from all to `final_noise`."""
-    final_noise: float = 0.05
-    """Share of random actions afterwards."""
 
 
-class DQN:
+class DQN(EpsilonGreedy):
     """B networks [cell × targets reached, one-hot] → values of the five actions, one update per step."""
 
     def __init__(self, rules: GridRules, num_runs: int, config: DQNConfig, seed: int) -> None:
+        super().__init__(config, seed)
         self._rules, self._config = rules, config
-        self._rng = np.random.default_rng(seed)
         self._num_states = (rules.num_targets + 1) * rules.num_cells
         generator = torch.Generator().manual_seed(seed)
         sizes = (self._num_states, config.hidden, config.hidden, len(MOVES))
@@ -59,7 +51,7 @@ class DQN:
         self._memory = np.empty(
             (4, config.replay, num_runs), dtype=np.int64
         )  # state, action, reward, next state
-        self._stored, self._noise = 0, 1.0
+        self._stored = 0
 
     @staticmethod
     def _values(weights: list[torch.Tensor], states: torch.Tensor) -> torch.Tensor:
@@ -70,18 +62,12 @@ class DQN:
         hidden = torch.relu(torch.baddbmm(rest[1], hidden, rest[0]))  # (B, K, hidden)
         return torch.baddbmm(rest[3], hidden, rest[2])  # (B, K, 5)
 
-    def begin_episode(self, episode: int) -> None:
-        """Set this episode's share of random actions."""
-        config = self._config
-        self._noise = fading(episode, config.episodes, config.explore, config.final_noise)
-
     def act(self, rooms: GridVectorEnv) -> NDArray[np.int64]:
         """Greedy actions (B,), or random ones."""
         states = rooms.stages * self._rules.num_cells + cell_index(rooms.positions, self._rules.size)
         with torch.inference_mode():
             greedy = self._values(self._weights, torch.from_numpy(states)[:, None])[:, 0].argmax(-1).numpy()
-        random = self._rng.random(len(states)) < self._noise
-        return np.where(random, self._rng.integers(len(MOVES), size=len(states)), greedy)
+        return self._explore(greedy)
 
     def learn(
         self,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dmh_lib.data.dqn import DQNConfig
+from dmh_lib.data.exploration import ExplorationConfig
 from dmh_lib.data.histories import make_histories
-from dmh_lib.data.q_learning import QLearner, QLearningConfig, fading
+from dmh_lib.data.q_learning import QLearner, QLearningConfig
 from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs import MOVES, GridVectorEnv, TaskSplit, make_split, rules_of
 from dmh_lib.errors import SettingError
@@ -132,9 +133,11 @@ def test_dqn_improves_clearly():
 
 
 def test_random_actions_fade_in_a_line():
-    assert [fading(episode, 10, 0.5, 0.1) for episode in (0, 5, 9)] == pytest.approx([1, 0.1, 0.1])
-    assert fading(2, 10, 0.5, 0.1) == pytest.approx(1 - 0.9 * 2 / 5)
-    assert fading(0, 10, 0.0, 0.1) == 1  # nothing to divide by
+    config = ExplorationConfig(episodes=10, explore=0.5, final_noise=0.1)
+    assert [config.noise(episode) for episode in (0, 2, 5, 9)] == pytest.approx(
+        [1, 1 - 0.9 * 2 / 5, 0.1, 0.1]
+    )
+    assert ExplorationConfig(episodes=10, explore=0.0).noise(0) == 1  # nothing to divide by
 
 
 # ------------------------------------------------------------------ the searcher
