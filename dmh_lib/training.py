@@ -166,7 +166,7 @@ def train(
         devices=1,
         precision=config.precision,
         loggers=[
-            CSVLogger(run_dir / LOGS, name="", version=""),
+            CSVLogger(run_dir / LOGS, name="", version="", flush_logs_every_n_steps=1),
             TensorBoardLogger(run_dir / LOGS, name="tb", version=""),
         ],
     )
