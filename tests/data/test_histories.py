@@ -5,11 +5,11 @@ import pytest
 
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.exploration import ExplorationConfig
-from dmh_lib.data.histories import make_histories
+from dmh_lib.data.histories import load_or_make, make_histories
 from dmh_lib.data.q_learning import QLearner, QLearningConfig
 from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs import MOVES, GridVectorEnv, TaskSplit, make_split, rules_of
-from dmh_lib.errors import SettingError
+from dmh_lib.errors import DataError, SettingError
 
 DARKROOM, KEY_TO_DOOR = "dmh/Darkroom-v0", "dmh/DarkKeyToDoor-v0"
 SIDE = 9
@@ -234,3 +234,25 @@ def test_forgetting_starts_the_search_again_and_makes_it_longer():
         knows = by_run(histories, histories.rewards).sum(-1).cumsum(-1)[:, :-1] > 0
         # an empty map has the start among the cells to look at, so a search from scratch begins by staying
         assert ((first_actions[~knows] == 4) == forgets).all()
+
+
+# ------------------------------------------------------------------ files
+
+
+def test_histories_are_made_once_and_never_stand_in_for_others(tmp_path):
+    path, split, config = tmp_path / "h.hdf5", make_split(DARKROOM, num_train=2), TINY["searcher"]
+    made = load_or_make(path, split, config, seed=3)
+    written = path.stat().st_mtime_ns
+    again = load_or_make(path, split, config, seed=3)
+    assert path.stat().st_mtime_ns == written
+    assert made.data_hash() == again.data_hash() == make_histories(split, config, seed=3).data_hash()
+    others = {
+        "seed": (split, config, 4),
+        "settings": (split, SearcherConfig(runs_per_task=1, episodes=4), 3),
+        "behaviour": (split, TINY["q-learning"], 3),
+        "split": (make_split(DARKROOM, 1, num_train=2), config, 3),
+    }
+    for field, (other_split, other_config, seed) in others.items():
+        with pytest.raises(DataError, match=rf"h\.hdf5: field '{field}' is not what was asked for"):
+            load_or_make(path, other_split, other_config, seed=seed)
+    assert path.stat().st_mtime_ns == written
