@@ -1,0 +1,41 @@
+"""What every agent offers, and how a trained model plays."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmh_lib.errors import SettingError
+
+
+class Agent(Protocol):
+    """Plays B environments and learns within its context: `begin`, then `act` and `observe` in turn."""
+
+    def begin(self, num_envs: int, seed: int | None = None) -> None:
+        """Start B lifetimes with an empty memory; `seed` makes the actions reproducible."""
+
+    def act(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """Actions for observations (B, obs_dim): (B,) int64 or (B, act_dim) float32."""
+
+    def observe(
+        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+    ) -> None:
+        """What the last actions brought, (B,) each."""
+
+    def forget(self, rows: NDArray[np.bool_]) -> None:
+        """Empty the memory of the environments marked in `rows` (B,), at the start of an episode."""
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """How a trained model plays."""
+
+    temperature: float = 1.0
+    """Of the sampled discrete actions; 0 takes the likeliest, which cannot explore."""
+    target_return: float = 0.0
+    """What to aim at, in raw units; only for models that use the return-to-go."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise SettingError(f"temperature: must be 0 or more, got {self.temperature}")
