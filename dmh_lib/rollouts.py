@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from dmh_lib.agents import DMHAgent, PlayConfig
@@ -55,8 +56,9 @@ def roll_out(
             paths[:, episode, step] = observations
             observations, gained, terminations, truncations, info = env.step(agent.act(observations))
             if step % chunk_len == 0:
-                latents[:, episode, step // chunk_len] = agent.subgoals.cpu()
-                subgoals[:, episode, step // chunk_len] = model.decode_subgoals(agent.subgoals).cpu()
+                latents[:, episode, step // chunk_len] = agent.subgoals
+                decoded = model.decode_subgoals(torch.from_numpy(agent.subgoals).to(model.obs_mean.device))
+                subgoals[:, episode, step // chunk_len] = decoded.detach().cpu().numpy()
             rewards[:, episode, step] = gained
             agent.observe(gained, terminations, truncations)
         paths[:, episode, -1] = info["final_obs"]

@@ -7,10 +7,12 @@ import torch
 from dmh_lib.agents import DMHAgent, PlayConfig
 from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextConfig, ContextSampler
+from dmh_lib.decode import Backend
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH, DMHConfig
 
 ROWS, STEPS, OBS = 4, 60, 3
+BACKENDS = ("fused", "eager")
 
 CONFIGS = {
     "fused": {},
@@ -23,7 +25,7 @@ CONFIGS = {
 
 def make_model(discrete: bool = True, **changes: object) -> DMH:
     torch.manual_seed(0)
-    sizes = {"d_model": 32, "chunk_len": 4, "discrete": discrete} | changes
+    sizes = {"d_model": 32, "heads": 2, "chunk_len": 4, "discrete": discrete} | changes
     model = DMH(DMHConfig.small(OBS, 5 if discrete else 2, **sizes)).eval()
     model.obs_mean.normal_()
     model.obs_std.uniform_(0.5, 2)
@@ -56,7 +58,7 @@ def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) ->
     for step in range(len(observations)):
         kept["actions"].append(agent.act(observations[step]))
         for name in ("logits", "subgoals", "began"):
-            kept[name].append(getattr(agent, name).clone().numpy())
+            kept[name].append(getattr(agent, name).copy())
         agent.observe(rewards[step], terminations[step], truncations[step])
         if forget:
             agent.forget(terminations[step] | truncations[step])
@@ -78,17 +80,20 @@ def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int)
     )
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_recurrent_play_equals_the_parallel_model(name: str, equal: bool, discrete: bool) -> None:
+def test_recurrent_play_equals_the_parallel_model(
+    name: str, equal: bool, discrete: bool, backend: Backend
+) -> None:
     model = make_model(discrete, **CONFIGS[name])
     life = lifetimes(equal)
     config = ContextConfig(STEPS, vary_length=False, order="lived", supervise="all")
     for row in range(ROWS):
         # the best return of a context is what its return-to-go aims at, so play must aim at the same
         probe = as_trajectories(life, np.zeros((STEPS, ROWS), dtype=int), row)
-        agent = DMHAgent(model, PlayConfig(target_return=float(probe.returns.max())))
+        agent = DMHAgent(model, PlayConfig(target_return=float(probe.returns.max())), backend=backend)
         played = play(agent, life)
         data = as_trajectories(life, played["actions"], row)
         sampler = ContextSampler(data, config, model.config.chunk_len)
@@ -105,43 +110,53 @@ def test_recurrent_play_equals_the_parallel_model(name: str, equal: bool, discre
             torch.testing.assert_close(outputs[chunk, :length], logits, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["fused", "paper"])
-def test_batched_play_equals_single_play(name: str) -> None:
+def test_batched_play_equals_single_play(name: str, backend: Backend) -> None:
     model = make_model(discrete=False, **CONFIGS[name])
     life = lifetimes(equal=False)
-    together = play(DMHAgent(model), life)["actions"]
+    together = play(DMHAgent(model, backend=backend), life)["actions"]
     for row in range(ROWS):
-        alone = play(DMHAgent(model), tuple(part[:, row : row + 1] for part in life))["actions"]
+        one = tuple(part[:, row : row + 1] for part in life)
+        alone = play(DMHAgent(model, backend=backend), one)["actions"]
         np.testing.assert_allclose(alone[:, 0], together[:, row], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["fused", "paper"])
-def test_forgetting_is_a_fresh_start(name: str) -> None:
+def test_forgetting_is_a_fresh_start(name: str, backend: Backend) -> None:
     model = make_model(discrete=False, **CONFIGS[name])
     life = lifetimes(equal=True)
-    forgetful = play(DMHAgent(model), life, forget=True)["actions"]
+    forgetful = play(DMHAgent(model, backend=backend), life, forget=True)["actions"]
     for start in range(0, STEPS, 10):
-        fresh = play(DMHAgent(model), tuple(part[start : start + 10] for part in life))["actions"]
+        episode = tuple(part[start : start + 10] for part in life)
+        fresh = play(DMHAgent(model, backend=backend), episode)["actions"]
         np.testing.assert_allclose(forgetful[start : start + 10], fresh, rtol=1e-4, atol=1e-5)
-    remembering = play(DMHAgent(model), life)["actions"]
+    remembering = play(DMHAgent(model, backend=backend), life)["actions"]
     np.testing.assert_allclose(remembering[:10], fresh_first := forgetful[:10], rtol=1e-5)
     assert len(fresh_first) == 10
     assert not np.allclose(remembering[10:], forgetful[10:], atol=1e-4)
 
 
-def test_memory_does_not_grow() -> None:
-    model = make_model()
-    agent = DMHAgent(model)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_does_not_grow(backend: Backend) -> None:
+    agent = DMHAgent(make_model(), backend=backend)
     life = lifetimes(equal=True)
 
-    def size() -> int:
-        tensors = [*sum(agent._memory, ()), agent._cache.tensor]
-        return sum(tensor.numel() for tensor in tensors)
+    def size(thing: object) -> int:
+        if isinstance(thing, list | tuple):
+            return sum(size(part) for part in thing)
+        return getattr(getattr(thing, "tensor", thing), "nbytes", 0)
 
-    agent.begin(ROWS)
-    before = size()
+    def held() -> int:
+        return size([*vars(agent._planner).values(), *vars(agent._actor).values(), *vars(agent).values()])
+
     play(agent, life)
-    assert size() == before
+    assert (before := held()) > 0
+    for step in range(STEPS):
+        agent.act(life[0][step])
+        agent.observe(*(part[step] for part in life[1:]))
+    assert held() == before
 
 
 def test_the_released_codes_window_slides_over_chunks() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dmh_lib.agents.protocol import PlayConfig
-from dmh_lib.models import DMH, KeyValueCache
+from dmh_lib.decode import Backend, make_decoder
+from dmh_lib.models import DMH
 from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE
 
 
@@ -18,187 +18,111 @@ class DMHAgent:
     Mamba's state is all that lasts: it takes one step per chunk and never reads the past again. The
     transformer's cache is wiped at each chunk boundary. Nothing grows with the horizon.
 
+    Args:
+        model: plays with the weights that it has when `begin` is called.
+        play: temperature and target return.
+        backend: see `decode.make_decoder`.
+
     Attributes:
         subgoals: (B, G) the sub-goals in force; a new one where `began` is true.
         began: (B,) where the last `act` started a chunk.
         logits: (B, action_dim) of the last `act`: logits, or continuous actions.
     """
 
-    def __init__(self, model: DMH, play: PlayConfig | None = None) -> None:
+    def __init__(self, model: DMH, play: PlayConfig | None = None, *, backend: Backend | None = None) -> None:
         self.model = model
         self.play = play or PlayConfig()
-        self._device = model.obs_mean.device
-        self._generator = torch.Generator(self._device)
+        self._backend = backend
+        self._generator = torch.Generator()  # on the CPU, so that a seed means the same on every device
 
     @torch.inference_mode()
     def begin(self, num_envs: int, seed: int | None = None) -> None:
         """Start `num_envs` lifetimes with an empty memory."""
         if seed is not None:
             self._generator.manual_seed(seed)
-        self.model.eval()
-        config, zeros = self.model.config, torch.zeros(num_envs, device=self._device)
-        self._memory = self.model.planner.allocate_cache(num_envs)
-        self._cache = self.model.actor.allocate_cache(num_envs)
-        self._step = zeros.long()  # (B,) within the chunk
-        self._chunk_reward, self._last_chunk_reward, self._collected = (
-            zeros.clone(),
-            zeros.clone(),
-            zeros.clone(),
+        config = self.model.eval().config
+        self._planner, self._actor = make_decoder(self.model, num_envs, self._backend)
+        self._mean, self._std = (part.cpu().numpy() for part in (self.model.obs_mean, self.model.obs_std))
+        self._scale = self.model.action_scale.cpu().numpy()
+        self._step = np.zeros(num_envs, dtype=np.int64)  # (B,) within the chunk
+        self._last_done = np.full(num_envs, NOTHING_BEFORE)  # of the chunk before
+        self._chunk_reward, self._last_chunk_reward, self._collected, self._last_reward = np.zeros(
+            (4, num_envs), dtype=np.float32
         )
-        self._last_done = torch.full_like(self._step, NOTHING_BEFORE)  # of the chunk before
-        self._last_reward = zeros.clone()
-        action_shape = (num_envs,) if config.discrete else (num_envs, config.action_dim)
-        self._last_action = torch.zeros(action_shape, dtype=torch.long if config.discrete else torch.float32)
-        self._last_action = self._last_action.to(self._device)
-        self.subgoals = torch.zeros(num_envs, config.goal_dim, device=self._device)
-        self._spread = torch.zeros_like(self.subgoals)  # log-variance
-        self._window = _Window(num_envs, config.chunk_len) if config.sliding_window else None
+        self._last_action = (
+            np.zeros(num_envs, dtype=np.int64)
+            if config.discrete
+            else np.zeros((num_envs, config.action_dim), dtype=np.float32)
+        )
+        self.subgoals = np.zeros((num_envs, config.goal_dim), dtype=np.float32)
+        self._spread = np.zeros_like(self.subgoals)  # log-variance
 
     @torch.inference_mode()
     def act(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Choose an action in every environment."""
-        model = self.model
-        raw = torch.as_tensor(np.asarray(observations, dtype=np.float32), device=self._device)  # (B, obs_dim)
-        states = model.normalise(raw)
+        config = self.model.config
+        states = (np.asarray(observations, dtype=np.float32) - self._mean) / self._std  # (B, obs_dim)
         self.began = self._step == 0
         if self.began.any():
-            self._begin_chunks(states, self.began)
+            self._begin_chunks(states, self.began.nonzero()[0])
         subgoals = self.subgoals
-        if model.config.resample_subgoal:
-            subgoals = model.sample_subgoals(subgoals, self._spread, self._generator)
-        if self._window is not None:
-            outputs = self._window.act(model, subgoals, states)
-        else:
-            outputs = model.actor.act(
-                subgoals, states, self._last_action, self._last_reward, self._step, self._cache
-            )
-        self.logits = model.finish(outputs)  # (B, A)
-        if not model.config.discrete:
-            self._last_action = self.logits / model.action_scale
-            return self.logits.cpu().numpy()
-        self._last_action = self._choose(self.logits)
-        return self._last_action.cpu().numpy()
+        if config.resample_subgoal:
+            mean, spread = torch.from_numpy(subgoals), torch.from_numpy(self._spread)
+            subgoals = self.model.sample_subgoals(mean, spread, self._generator).numpy()
+        outputs = self._actor.act(subgoals, states, self._last_action, self._last_reward, self._step)
+        if config.discrete:
+            self.logits = outputs
+            self._last_action = self._choose(outputs)
+            return self._last_action
+        self._last_action = np.tanh(outputs)
+        self.logits = self._last_action * self._scale
+        return self.logits
 
-    def _choose(self, logits: Tensor) -> Tensor:
+    def _choose(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
         if self.play.temperature == 0:
             return logits.argmax(-1)
-        chances = (logits / self.play.temperature).softmax(-1)
-        return torch.multinomial(chances, 1, generator=self._generator)[:, 0]
+        chances = (torch.from_numpy(logits) / self.play.temperature).softmax(-1)
+        return torch.multinomial(chances, 1, generator=self._generator)[:, 0].numpy()
 
-    def _begin_chunks(self, states: Tensor, rows: Tensor) -> None:
-        """Let Mamba read a chunk's start, and the transformer the sub-goal, in the marked rows."""
-        model, chosen = self.model, _Rows(rows)
-        memory = [(chosen.take(conv), chosen.take(scan)) for conv, scan in self._memory]
-        remaining = self.play.target_return - self._collected
-        mean, spread = model.planner.begin_chunk(
-            chosen.take(states),
-            chosen.take(remaining),
-            chosen.take(self._last_chunk_reward),
-            chosen.take(self._last_done),
-            memory,
+    def _begin_chunks(self, states: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        """Let Mamba read a chunk's start, and the transformer the sub-goal, in the given rows."""
+        mean, spread = self._planner.begin_chunk(
+            states[rows],
+            self.play.target_return - self._collected[rows],
+            self._last_chunk_reward[rows],
+            self._last_done[rows],
+            rows,
         )
-        chosen.put(self.subgoals, mean)
-        chosen.put(self._spread, spread)
-        self._put_memory(chosen, memory)
-        if chosen.all:
-            model.actor.begin_chunk(mean, self._cache)
-        else:
-            cache: KeyValueCache = self._cache.rows(chosen.index)
-            model.actor.begin_chunk(mean, cache)
-            self._cache.put(chosen.index, cache)
-
-    def _put_memory(self, chosen: "_Rows", memory: list[tuple[Tensor, Tensor]]) -> None:
-        for mine, new in zip(self._memory, memory, strict=True):
-            chosen.put(mine[0], new[0])
-            chosen.put(mine[1], new[1])
+        self.subgoals[rows], self._spread[rows] = mean, spread
+        self._actor.begin_chunk(mean, rows)
 
     @torch.inference_mode()
     def observe(
         self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
     ) -> None:
         """Take in rewards and ends; a chunk closes after c steps or with its episode."""
-        model = self.model
-        gained = torch.as_tensor(np.asarray(rewards, dtype=np.float32), device=self._device)  # (B,)
-        ended = torch.as_tensor(np.asarray(terminations) | np.asarray(truncations), device=self._device)
+        gained = np.array(rewards, dtype=np.float32)  # (B,)
+        ended = np.asarray(terminations) | np.asarray(truncations)
+        self._actor.end_step(self._last_action, gained, self._step, ended)
         self._last_reward = gained
         self._chunk_reward += gained
         self._collected += gained
-        if self._window is not None:
-            self._window.observe(self._last_action, gained, ended)
-        else:
-            model.actor.end_step(self._last_action, gained, self._step, self._cache)
         self._step += 1
-        closed = ended | (self._step == model.config.chunk_len)
-        self._last_chunk_reward = torch.where(closed, self._chunk_reward, self._last_chunk_reward)
-        self._last_done = torch.where(closed, ended.long(), self._last_done)
-        self._chunk_reward[closed] = 0
-        self._step[closed] = 0
+        closed = ended | (self._step == self.model.config.chunk_len)
+        if not closed.any():
+            return
+        rows = closed.nonzero()[0]
+        self._last_chunk_reward[rows] = self._chunk_reward[rows]
+        self._last_done[rows] = ended[rows]
+        self._chunk_reward[rows] = 0
+        self._step[rows] = 0
         self._collected[ended] = 0
-        if closed.any() and model.config.tokens == "paper":
-            chosen = _Rows(closed)
-            memory = [(chosen.take(conv), chosen.take(scan)) for conv, scan in self._memory]
-            model.planner.end_chunk(
-                chosen.take(self._last_chunk_reward), chosen.take(self._last_done), memory
-            )
-            self._put_memory(chosen, memory)
+        self._planner.end_chunk(self._last_chunk_reward[rows], self._last_done[rows], rows)
 
     @torch.inference_mode()
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Empty the memory of the marked environments."""
-        marked = torch.as_tensor(rows, device=self._device)
-        for conv_state, scan_state in self._memory:
-            conv_state[marked] = 0
-            scan_state[marked] = 0
+        marked = np.asarray(rows).nonzero()[0]
+        self._planner.forget(marked)
         self._last_chunk_reward[marked] = 0
         self._last_done[marked] = NOTHING_BEFORE
-
-
-class _Rows:
-    """Some rows of a batch; when it is all of them, without a copy."""
-
-    def __init__(self, marked: Tensor) -> None:
-        self.all = bool(marked.all())
-        self.index = marked.nonzero()[:, 0]
-
-    def take(self, tensor: Tensor) -> Tensor:
-        return tensor if self.all else tensor[self.index]
-
-    def put(self, tensor: Tensor, part: Tensor) -> None:
-        if part is not tensor:
-            tensor[slice(None) if self.all else self.index] = part
-
-
-class _Window:
-    """The released code's view in play: the last c steps of the episode, whatever chunk they belong to."""
-
-    def __init__(self, num_envs: int, chunk_len: int) -> None:
-        self._filled = torch.zeros(num_envs, dtype=torch.long)  # (B,) earlier steps held
-        self._chunk_len = chunk_len
-        self._parts: list[Tensor] = []  # sub-goals, states, actions, rewards: (B, c, …) each
-
-    def act(self, model: DMH, subgoals: Tensor, states: Tensor) -> Tensor:
-        if not self._parts:
-            config = model.config
-            shape = (len(states), self._chunk_len)
-            actions = states.new_zeros(*shape, dtype=torch.long) if config.discrete else None
-            self._parts = [
-                states.new_zeros(*shape, config.goal_dim),
-                states.new_zeros(*shape, config.obs_dim),
-                states.new_zeros(*shape, config.action_dim) if actions is None else actions,
-                states.new_zeros(shape),
-            ]
-            self._filled = self._filled.to(states.device)
-        full = self._filled == self._chunk_len
-        for part in self._parts:
-            part[full] = part[full].roll(-1, dims=1)
-        self._filled -= full.long()
-        self._rows = torch.arange(len(states), device=states.device)
-        self._parts[0][self._rows, self._filled] = subgoals
-        self._parts[1][self._rows, self._filled] = states
-        return model.actor(*self._parts)[self._rows, self._filled]
-
-    def observe(self, actions: Tensor, rewards: Tensor, ended: Tensor) -> None:
-        self._parts[2][self._rows, self._filled] = actions
-        self._parts[3][self._rows, self._filled] = rewards
-        self._filled += 1
-        self._filled[ended] = 0

@@ -108,6 +108,17 @@ def load(typing_context, array, offset):
 
 
 @intrinsic
+def spread(typing_context, array, offset):
+    """One number of a 1-D float32 array in every lane, without Numba's check for negative offsets."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return _as_vector(builder, types.float32, builder.load(cgutils.gep(builder, data, args[1])))
+
+    return LANES(array, types.intp), codegen
+
+
+@intrinsic
 def store(typing_context, array, offset, lanes):
     """Lanes into a 1-D float32 array, contiguous from an element offset on."""
 

@@ -29,6 +29,12 @@ class ActionTransformer(nn.Module):
         self.transformer = CausalTransformer(width, config.transformer_layers, config.heads, config.dropout)
         self.head = nn.Linear(width, config.action_dim)
 
+    @property
+    def tokens_per_chunk(self) -> int:
+        """Tokens of a whole chunk."""
+        c = self.config.chunk_len
+        return 1 + c if self.config.tokens == "fused" else 4 * c
+
     def _outcome(self, actions: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
         return self.embed_action(actions), self.embed_reward(rewards[..., None] / self.config.reward_scale)
 
@@ -52,18 +58,16 @@ class ActionTransformer(nn.Module):
         if self.config.tokens == "fused":
             before = torch.cat([torch.zeros_like(states[:, :1]), (action + reward)[:, :-1]], dim=1)
             tokens = torch.cat([self.embed_subgoal(subgoals)[:, None], states + before + steps], dim=1)
-            return self.head(self.transformer(tokens)[:, 1:])  # (S, 1 + c, d) → (S, c, A)
+            return self.head(self.transformer(tokens, slice(1, None)))  # (S, 1 + c, d) → (S, c, A)
         subgoal = self.embed_subgoal(subgoals if subgoals.ndim == 3 else subgoals[:, None]).expand_as(states)
         tokens = torch.stack([subgoal, states, action, reward], dim=2) + steps[:, None]  # (S, c, 4, d)
-        hidden = self.transformer(tokens.flatten(1, 2)).unflatten(1, (-1, 4))
-        return self.head(hidden[:, :, 1])
+        return self.head(self.transformer(tokens.flatten(1, 2), slice(1, None, 4)))
 
     # ------------------------------------------------------------------ step by step, for play
 
     def allocate_cache(self, batch_size: int) -> KeyValueCache:
         """An empty cache for one chunk of B environments."""
-        c = self.config.chunk_len
-        return self.transformer.allocate_cache(batch_size, 1 + c if self.config.tokens == "fused" else 4 * c)
+        return self.transformer.allocate_cache(batch_size, self.tokens_per_chunk)
 
     def begin_chunk(self, subgoals: Tensor, cache: KeyValueCache) -> None:
         """Forget the chunk before and take in the sub-goal (B, G) of the next one."""

@@ -10,7 +10,11 @@ from dmh_lib.data.contexts import ContextBatch
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.models.action_transformer import ActionTransformer
 from dmh_lib.models.config import DMHConfig
-from dmh_lib.models.subgoal_mamba import SubgoalMamba
+from dmh_lib.models.slices import sliced_errors
+from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE, SubgoalMamba
+
+LENGTH_GROUPS = 4  # in which contexts of like length are read together
+SLICE_TOKENS = 2560  # of the transformer at a time: at the paper's width some 5 MB for the widest activation
 
 
 class DMHLoss(NamedTuple):
@@ -98,9 +102,10 @@ class DMH(nn.Module):
     def forward(self, batch: ContextBatch) -> DMHLoss:
         """The loss of a batch: L = L(actions | z) + λ · L(actions | f(goal_state)).
 
-        Only the learned chunks reach the transformer, both passes in one.
+        Only the learned chunks reach the transformer, both passes in one, on CPUs in slices that fit its
+        cache.
         """
-        mean, log_variance = (part.flatten(0, 1)[batch.rows] for part in self.subgoals(batch))  # (S, G)
+        mean, log_variance = self._learned_subgoals(batch)  # (S, G) each
         if self.config.resample_subgoal:
             per_step = (*batch.mask.shape, self.config.goal_dim)  # (S, c, G)
             mean, log_variance = (part[:, None].expand(per_step) for part in (mean, log_variance))
@@ -110,18 +115,59 @@ class DMH(nn.Module):
             goals = self.goal_subgoals(batch.goal_states)  # (G, goal_dim)
             goals = goals if subgoals.ndim == 2 else goals[:, None].expand(-1, subgoals.shape[1], -1)
             subgoals = torch.cat([subgoals, goals])
-        steps = [
+        observations, actions, rewards, mask = (
             torch.cat([part, part[:num_goals]])
             for part in (batch.observations, batch.actions, batch.rewards, batch.mask)
-        ]
-        errors = self._errors(self.predict(subgoals, *steps[:3]), steps[1])  # (S + G, c)
-        errors = errors * steps[3]
-        action = errors[:num_learned].sum() / steps[3][:num_learned].sum()
-        if num_goals:
-            goal = errors[num_learned:].sum() / steps[3][num_learned:].sum()
-        else:
-            goal = torch.zeros_like(action)
-        return DMHLoss(action + self.config.goal_loss_weight * goal, action, goal)
+        )
+        counted = mask.to(subgoals.dtype)  # (S + G, c)
+        steps = counted[:num_learned].sum(), counted[num_learned:].sum().clamp(min=1)
+        weights = counted / steps[0]
+        weights[num_learned:] = self.config.goal_loss_weight * counted[num_learned:] / steps[1]
+
+        def errors_of(part: Tensor, rows: slice) -> Tensor:
+            predicted = self.predict(part, observations[rows], actions[rows], rewards[rows])
+            return self._errors(predicted, actions[rows])  # (s, c)
+
+        total, errors = sliced_errors(
+            errors_of, subgoals, weights, tuple(self.actor.parameters()), self._slice_size(len(subgoals))
+        )
+        errors = errors * counted
+        return DMHLoss(total, errors[:num_learned].sum() / steps[0], errors[num_learned:].sum() / steps[1])
+
+    def _learned_subgoals(self, batch: ContextBatch) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the learned chunks' sub-goals, (S, G) each, with little padding read.
+
+        On CPUs contexts of like length are read together, each group no further than its longest.
+        """
+        num_contexts, num_chunks = batch.states.shape[:2]
+        groups = 1 if batch.states.is_cuda else min(LENGTH_GROUPS, num_contexts)
+        lengths = (batch.done != NOTHING_BEFORE).sum(1)  # (B,) chunks
+        order = lengths.argsort(stable=True)
+        longest = [int(lengths[rows].max()) for rows in order.tensor_split(groups)]
+        if groups == 1 or longest[0] == longest[-1]:
+            return tuple(part.flatten(0, 1)[batch.rows] for part in self.subgoals(batch))  # type: ignore[return-value]
+        places = torch.empty(num_contexts, num_chunks, dtype=torch.long)  # in what the groups give
+        found, held = [], 0
+        for rows, length in zip(order.tensor_split(groups), longest, strict=True):
+            parts = (part[rows, :length] for part in (batch.states, batch.chunk_rewards, batch.done))
+            states, chunk_rewards, done = parts
+            mean, log_variance = self.planner(
+                self.normalise(states), chunk_rewards, done, batch.returns_to_go[rows, :length]
+            )  # (b, length, G) each
+            count = len(rows) * length
+            places[rows, :length] = torch.arange(held, held + count).view(len(rows), length)
+            found.append((mean.flatten(0, 1), log_variance.flatten(0, 1)))
+            held += count
+        chosen = places.flatten()[batch.rows]  # (S,)
+        mean, log_variance = (torch.cat(parts)[chosen] for parts in zip(*found, strict=True))
+        return mean, log_variance
+
+    def _slice_size(self, rows: int) -> int:
+        """Chunks per slice of the actor's work: all on GPUs, on CPUs what stays in the cache."""
+        if self.obs_mean.is_cuda:
+            return rows
+        most = max(1, SLICE_TOKENS // self.actor.tokens_per_chunk)
+        return -(-rows // -(-rows // most))  # slices of equal size
 
     def _errors(self, predictions: Tensor, actions: Tensor) -> Tensor:
         """Cross-entropy, or squared error in units of the action range, per step (S, c)."""

@@ -57,7 +57,11 @@ class SubgoalMamba(nn.Module):
         return hidden
 
     def _gaussian(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.head(self.head_norm(hidden)).chunk(2, dim=-1)  # (…, G) each
+        return self.gaussian(self.head(self.head_norm(hidden)))
+
+    def gaussian(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's outputs (…, 2 G) as mean and log-variance, (…, G) each."""
+        mean, log_variance = outputs.chunk(2, dim=-1)
         if self.config.squash_log_variance:
             return mean, log_variance.tanh()
         # sigma starts near 0.05, small beside the room, and may shrink or grow as the action loss asks

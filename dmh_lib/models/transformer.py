@@ -4,6 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dmh_lib.models.dropout import add_dropped
+from dmh_lib.models.dropout import dropout as drop
+
 
 class KeyValueCache:
     """Keys and values of B sequences of up to `max_len` tokens, each row at a position of its own."""
@@ -37,26 +40,55 @@ class Block(nn.Module):
         self.project = nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
+    def _split(self, projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, L, d) → (B, H, L, d/H)
+
     def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, L, d/H)
-            for part in self.query_key_value(self.attention_norm(hidden)).chunk(3, dim=-1)
-        )
-        return query, key, value
+        query, key, value = self.query_key_value(self.attention_norm(hidden)).chunk(3, dim=-1)
+        return self._split(query), self._split(key), self._split(value)
 
     def _rest(self, hidden: Tensor, attended: Tensor) -> Tensor:
         attended = self.project(attended.transpose(1, 2).flatten(2))  # (B, L, d)
-        hidden = hidden + F.dropout(attended, self.dropout, self.training)
-        update = self.contract(F.relu(self.expand(self.mlp_norm(hidden))))
-        return hidden + F.dropout(update, self.dropout, self.training)
+        hidden = add_dropped(hidden, attended, self.dropout, training=self.training)
+        update = self.contract(F.relu(self.expand(self.mlp_norm(hidden)), inplace=True))
+        return add_dropped(hidden, update, self.dropout, training=self.training)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, L, d) → (B, L, d), each position seeing itself and what came before."""
-        query, key, value = self._heads(hidden)
-        dropout = self.dropout if self.training else 0.0
+        return self._rest(hidden, self._attend(*self._heads(hidden), seen=None))
+
+    def read(self, hidden: Tensor, every: slice) -> Tensor:
+        """`forward`, of which only some positions are wanted: (B, L, d) → (B, R, d).
+
+        The others are keys and values and nothing else, which saves most of their work.
+        """
+        normed = self.attention_norm(hidden)
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        width = hidden.shape[-1]
+        query = self._split(F.linear(normed[:, every], weight[:width], bias[:width]))  # (B, H, R, d/H)
+        key, value = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)  # (B, L, d) each
+        order = torch.arange(hidden.shape[1], device=hidden.device)
+        seen = order <= order[every, None]  # (R, L)
         return self._rest(
-            hidden, F.scaled_dot_product_attention(query, key, value, is_causal=True, dropout_p=dropout)
+            hidden[:, every], self._attend(query, self._split(key), self._split(value), seen=seen)
         )
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None) -> Tensor:
+        """softmax(q kᵀ / √d_head) v, where `seen` (R, L) says who sees whom; None for causal."""
+        dropout = self.dropout if self.training else 0.0
+        if dropout == 0 or query.device.type != "cpu":
+            return F.scaled_dot_product_attention(
+                query, key, value, attn_mask=seen, is_causal=seen is None, dropout_p=dropout
+            )
+        # PyTorch's fused attention on CPUs knows no dropout; windows are short enough to write weights out.
+        if seen is None:
+            seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+        unseen = torch.zeros(seen.shape, dtype=query.dtype).masked_fill(~seen, -torch.inf)
+        weights = torch.baddbmm(
+            unseen, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=query.shape[-1] ** -0.5
+        ).softmax(-1)  # (B·H, R, L)
+        weights = drop(weights, dropout, training=True)
+        return torch.bmm(weights, value.flatten(0, 1)).view_as(query)
 
     def step(self, hidden: Tensor, stored: Tensor, places: Tensor) -> Tensor:
         """M new tokens (B, M, d) at `places` (B, M); `stored` (2, B, H, max, d/H) takes keys and values."""
@@ -79,10 +111,12 @@ class CausalTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.heads = heads
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, L, d) → (B, L, d), causal."""
-        for block in self.blocks:
+    def forward(self, hidden: Tensor, every: slice = slice(None)) -> Tensor:
+        """(B, L, d) → (B, R, d), causal: the outputs of the positions `every`, of all unless told."""
+        *first, last = self.blocks
+        for block in first:
             hidden = block(hidden)
+        hidden = last(hidden) if every == slice(None) else last.read(hidden, every)  # type: ignore[operator]
         return self.norm(hidden)
 
     def allocate_cache(self, batch_size: int, max_len: int) -> KeyValueCache:

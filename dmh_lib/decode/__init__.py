@@ -1,0 +1,76 @@
+"""The two modules of DM-H at play, step by step, by the fastest way that serves: arrays in, arrays out."""
+
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmh_lib.decode.eager import EagerActor, EagerPlanner, WindowActor
+from dmh_lib.decode.fused import FusedActor, FusedPlanner, can_fuse
+from dmh_lib.errors import SettingError, require_choice
+from dmh_lib.models import DMH
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Backend = Literal["fused", "eager"]
+
+
+class Planner(Protocol):
+    """The sub-goal Mamba over B environments. `rows` (b,) are those concerned; other arguments are theirs."""
+
+    def begin_chunk(
+        self, states: Floats, returns_to_go: Floats, chunk_rewards: Floats, done: Ints, rows: Ints
+    ) -> tuple[Floats, Floats]:
+        """Mean and log-variance (b, G) of the sub-goals of chunks that begin at normalised states (b, O),
+        after chunks with `chunk_rewards` and `done` (b,); 0 and NOTHING_BEFORE where there was none."""
+
+    def end_chunk(self, chunk_rewards: Floats, done: Ints, rows: Ints) -> None:
+        """A chunk is over."""
+
+    def forget(self, rows: Ints) -> None:
+        """Empty the memory of `rows`."""
+
+
+class Actor(Protocol):
+    """The action transformer over B environments, each at a step of its own within its chunk."""
+
+    def begin_chunk(self, subgoals: Floats, rows: Ints) -> None:
+        """Forget the chunk before and take in the next one's sub-goals (b, G)."""
+
+    def act(
+        self, subgoals: Floats, states: Floats, last_actions: NDArray, last_rewards: Floats, steps: Ints
+    ) -> Floats:
+        """Outputs (B, action_dim) at step numbers `steps` (B,), from normalised states (B, O) and what the
+        step before did; may be overwritten by the next call."""
+
+    def end_step(self, actions: NDArray, rewards: Floats, steps: Ints, ended: NDArray[np.bool_]) -> None:
+        """What step `steps` did, and whether it ended its episode."""
+
+
+def make_decoder(model: DMH, num_envs: int, backend: Backend | None = None) -> tuple[Planner, Actor]:
+    """What plays `num_envs` environments with the weights as they are now.
+
+    Args:
+        model: DM-H, in evaluation mode.
+        num_envs: B.
+        backend: "fused" (one compiled call per step, CPU) or "eager" (plain PyTorch, any device); None
+            takes "fused" where it serves.
+
+    Raises:
+        SettingError: the backend is unknown or cannot serve this model.
+    """
+    if backend is not None:
+        require_choice("backend", backend, ("fused", "eager"))
+    serves = can_fuse(model)
+    if backend == "fused" and not serves:
+        raise SettingError(
+            "backend: 'fused' needs a float32 model on the CPU whose d_model / heads is a multiple of 16"
+        )
+    fused = serves and backend != "eager"
+    planner: Planner = FusedPlanner(model, num_envs) if fused else EagerPlanner(model, num_envs)
+    if model.config.sliding_window:
+        return planner, WindowActor(model, num_envs)
+    return planner, FusedActor(model, num_envs) if fused else EagerActor(model, num_envs)
+
+
+__all__ = ["Actor", "Backend", "Planner", "make_decoder"]
