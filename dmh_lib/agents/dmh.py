@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmh_lib.agents.protocol import PlayConfig
+from dmh_lib.agents.protocol import PlayConfig, sample_actions
 from dmh_lib.models import DMH, KeyValueCache
 from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE
 
@@ -76,14 +76,8 @@ class DMHAgent:
         if not model.config.discrete:
             self._last_action = self.logits / model.action_scale
             return self.logits.cpu().numpy()
-        self._last_action = self._choose(self.logits)
+        self._last_action = sample_actions(self.logits, self.play.temperature, self._generator)
         return self._last_action.cpu().numpy()
-
-    def _choose(self, logits: Tensor) -> Tensor:
-        if self.play.temperature == 0:
-            return logits.argmax(-1)
-        chances = (logits / self.play.temperature).softmax(-1)
-        return torch.multinomial(chances, 1, generator=self._generator)[:, 0]
 
     def _begin_chunks(self, states: Tensor, rows: Tensor) -> None:
         """Let Mamba read a chunk's start, and the transformer the sub-goal, in the marked rows."""
