@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from lifetimes import OBS, ROWS, STEPS, as_trajectories, lifetimes
 
 from dmh_lib.agents import DMHAgent, PlayConfig
-from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextConfig, ContextSampler
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH, DMHConfig
-
-ROWS, STEPS, OBS = 4, 60, 3
 
 CONFIGS = {
     "fused": {},
@@ -31,24 +29,6 @@ def make_model(discrete: bool = True, **changes: object) -> DMH:
     return model
 
 
-def lifetimes(equal: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Observations (T, B, o), rewards (T, B), terminations and truncations (T, B) of made-up lives."""
-    rng = np.random.default_rng(seed)
-    ends = np.zeros((STEPS, ROWS), dtype=bool)
-    if equal:
-        ends[9::10] = True
-    else:
-        ends = rng.random((STEPS, ROWS)) < 0.12
-    ends[-1] = True
-    terminations = ends & (rng.random(ends.shape) < 0.5)
-    return (
-        rng.normal(size=(STEPS, ROWS, OBS)).astype(np.float32),
-        rng.normal(size=(STEPS, ROWS)).astype(np.float32),
-        terminations,
-        ends & ~terminations,
-    )
-
-
 def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) -> dict[str, np.ndarray]:
     observations, rewards, terminations, truncations = life
     agent.begin(observations.shape[1], seed=0)
@@ -61,21 +41,6 @@ def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) ->
         if forget:
             agent.forget(terminations[step] | truncations[step])
     return {name: np.stack(values) for name, values in kept.items()}
-
-
-def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int) -> Trajectories:
-    observations, rewards, terminations, truncations = (part[:, row] for part in life)
-    ends = np.flatnonzero(terminations | truncations) + 1
-    return Trajectories(
-        observations=observations,
-        actions=actions[:, row],
-        rewards=rewards,
-        terminations=terminations,
-        truncations=truncations,
-        offsets=np.concatenate([[0], ends]),
-        task_ids=np.zeros(len(ends), dtype=int),
-        run_ids=np.zeros(len(ends), dtype=int),
-    )
 
 
 @pytest.mark.parametrize("discrete", [True, False])

@@ -100,6 +100,8 @@ class AD(ActionModel):
         self.backbone: CausalTransformer | MambaStack
         if config.backbone == "transformer":
             self.embed_step = nn.Embedding(config.context_len, width)
+            # as large as a state's embedding, hundreds of random positions would drown it for long
+            nn.init.normal_(self.embed_step.weight, std=0.02)
             self.backbone = CausalTransformer(width, config.layers, config.heads, config.dropout)
         else:
             self.backbone = MambaStack(width, config.layers, config.d_state, config.d_conv, config.expand)
