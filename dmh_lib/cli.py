@@ -106,7 +106,7 @@ ADSettings = Settings[ADConfig, WindowConfig]
 SMALL = Settings(DMHConfig.small(1, 1), ContextConfig(), TrainConfig())
 PAPER = Settings(DMHConfig.paper(1, 1), ContextConfig.paper(), TrainConfig.paper())
 OFFICIAL = Settings(DMHConfig.official(1, 1), ContextConfig.official(), TrainConfig.paper())
-AD_TRAINING = TrainConfig(batch_size=16, learning_rate=1e-3)
+AD_TRAINING = TrainConfig(batch_size=16)  # 400 steps each
 AD = Settings(ADConfig.small(1, 1), WindowConfig(), AD_TRAINING)
 AD_MAMBA = Settings(ADConfig.small(1, 1, backbone="mamba"), WindowConfig(), AD_TRAINING)
 
