@@ -1,7 +1,7 @@
 """Checkpoints: folders of safetensors and JSON, written whole or not at all, with nothing executable in them.
 
 checkpoint-00001500/
-    checkpoint.json        what it is: model settings, environment, split, data hash, versions, play
+    checkpoint.json        what it is: method, model settings, environment, split, data hash, versions, play
     model.safetensors      weights
     training.safetensors   optimizer moments and torch's random state
     training.json          update number, sampler state, loss history
@@ -27,11 +27,13 @@ from dmh_lib.agents import PlayConfig
 from dmh_lib.envs import RULES, TaskSplit, full_env_id
 from dmh_lib.errors import CheckpointError, DataError, DMHError
 from dmh_lib.files import flush, read_json, write_json
-from dmh_lib.models import DMH, DMHConfig
+from dmh_lib.methods import Method, method_named, name_of
+from dmh_lib.models import ActionModel, ModelConfig
 
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+FIRST_METHOD = "dm-h"  # what checkpoints hold that name no method
 PREFIX = "checkpoint-"
 ABOUT, WEIGHTS, TRAINING, TENSORS = (
     "checkpoint.json",
@@ -50,7 +52,7 @@ class TrainingState:
     tensors: dict[str, Tensor]
     """Optimizer moments by parameter name, open log sums, and torch's random state."""
     sampler: dict[str, Any]
-    """State of the context sampler."""
+    """State of the sampler."""
     history: list[dict[str, float]]
     """Logged losses so far."""
 
@@ -60,9 +62,9 @@ class Checkpoint:
     """A loaded checkpoint."""
 
     path: Path
-    model: DMH
+    model: ActionModel
     about: dict[str, Any]
-    """What stands in checkpoint.json: `model`, `env_id`, `split`, `data_hash`, `versions`, `play`, …"""
+    """What stands in checkpoint.json: `method`, `model`, `env_id`, `split`, `data_hash`, `play`, …"""
 
     @property
     def play(self) -> PlayConfig:
@@ -105,7 +107,7 @@ def latest_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
 
 def save_checkpoint(
     run_dir: str | os.PathLike[str],
-    model: DMH,
+    model: ActionModel,
     about: dict[str, Any],
     training: TrainingState,
     keep: int = 2,
@@ -123,9 +125,8 @@ def save_checkpoint(
         save_file(weights, temporary / WEIGHTS)
         save_file(training.tensors, temporary / TENSORS)
         write_json(temporary / TRAINING, progress)
-        write_json(
-            temporary / ABOUT, {"format_version": FORMAT_VERSION, "model": model.config.to_dict(), **about}
-        )
+        what = {"method": name_of(model.config), "model": model.config.to_dict()}
+        write_json(temporary / ABOUT, {"format_version": FORMAT_VERSION, **what, **about})
         for name in (WEIGHTS, TENSORS):
             flush(temporary / name)
         if target.exists():
@@ -158,9 +159,10 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
     """
     folder = _folder(path)
     about = _about(folder)
-    config = _reading(folder / ABOUT, lambda: DMHConfig.from_dict(dict(about["model"])))
+    method = _reading(folder / ABOUT, lambda: method_named(about.get("method", FIRST_METHOD)))
+    config = _reading(folder / ABOUT, lambda: method.config.from_dict(dict(about["model"])))
     weights = _reading(folder / WEIGHTS, lambda: load_file(folder / WEIGHTS))
-    expected = _reading(folder / ABOUT, lambda: _shapes(config))
+    expected = _reading(folder / ABOUT, lambda: _shapes(method, config))
     stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if stored != expected:
         name = min(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
@@ -169,7 +171,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
             f"{folder / WEIGHTS}: {problem}; take the weights and settings of one training run"
         )
     with torch.random.fork_rng(devices=[]):  # loading must not disturb the caller's random numbers
-        model = DMH(config)
+        model = method.model(config)
     model.load_state_dict(weights)
     checkpoint = Checkpoint(folder, model.to(device).eval(), about)
     _reading(folder / ABOUT, lambda: checkpoint.play)
@@ -201,10 +203,10 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _shapes(config: DMHConfig) -> dict[str, tuple[int, ...]]:
+def _shapes(method: Method, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a model's tensors, found without memory for them: a stranger chose the sizes."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in DMH(config).state_dict().items()}
+        return {name: tuple(tensor.shape) for name, tensor in method.model(config).state_dict().items()}
 
 
 def _about(folder: Path) -> dict[str, Any]:

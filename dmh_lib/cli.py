@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
@@ -14,9 +14,10 @@ from dmh_lib.data.contexts import ContextConfig
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.q_learning import QLearningConfig
 from dmh_lib.data.searcher import SearcherConfig
+from dmh_lib.data.windows import WindowConfig
 from dmh_lib.envs import RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
-from dmh_lib.models import DMHConfig
+from dmh_lib.models import ADConfig, DMHConfig
 from dmh_lib.training import TrainConfig
 
 # Heavy imports stay inside the commands, so that `dmh --help` answers at once.
@@ -86,35 +87,51 @@ class Data:
         self.command.run()
 
 
+Model = TypeVar("Model")
+Draws = TypeVar("Draws")
+
+
 @dataclass(frozen=True)
-class Settings:
+class Settings(Generic[Model, Draws]):
     """Model, contexts and training."""
 
-    model: DMHConfig = field(default_factory=lambda: DMHConfig.small(1, 1))
-    contexts: ContextConfig = field(default_factory=ContextConfig)
-    training: TrainConfig = field(default_factory=TrainConfig)
+    model: Model
+    contexts: Draws
+    training: TrainConfig
 
 
-SMALL = Settings()
+DMHSettings = Settings[DMHConfig, ContextConfig]
+ADSettings = Settings[ADConfig, WindowConfig]
+
+SMALL = Settings(DMHConfig.small(1, 1), ContextConfig(), TrainConfig())
 PAPER = Settings(DMHConfig.paper(1, 1), ContextConfig.paper(), TrainConfig.paper())
 OFFICIAL = Settings(DMHConfig.official(1, 1), ContextConfig.official(), TrainConfig.paper())
+AD_TRAINING = TrainConfig(batch_size=16)  # 400 steps each
+AD = Settings(ADConfig.small(1, 1), WindowConfig(), AD_TRAINING)
+AD_MAMBA = Settings(ADConfig.small(1, 1, backbone="mamba"), WindowConfig(), AD_TRAINING)
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train DM-H on a dataset, then choose its temperature on training tasks."""
+    """Train DM-H or a baseline on a dataset, then choose its temperature on training tasks."""
 
     data: Path
     """HDF5 file, from `dmh data make` or in D4RL's schema."""
     out: Path
     """Folder of the run: settings, logs and checkpoints."""
     preset: (
-        Annotated[Settings, subcommand("small", default=SMALL, description="A laptop, minutes (default).")]
+        Annotated[DMHSettings, subcommand("small", default=SMALL, description="A laptop, minutes (default).")]
         | Annotated[
-            Settings, subcommand("paper", default=PAPER, description="The paper's sizes and schedule.")
+            DMHSettings, subcommand("paper", default=PAPER, description="The paper's sizes and schedule.")
         ]
         | Annotated[
-            Settings, subcommand("official", default=OFFICIAL, description="The released code's choices.")
+            DMHSettings, subcommand("official", default=OFFICIAL, description="The released code's choices.")
+        ]
+        | Annotated[
+            ADSettings, subcommand("ad", default=AD, description="Algorithm Distillation, transformer.")
+        ]
+        | Annotated[
+            ADSettings, subcommand("ad-mamba", default=AD_MAMBA, description="Algorithm Distillation, Mamba.")
         ]
     ) = SMALL
     resume: bool = False
@@ -169,6 +186,7 @@ class Evaluate:
         from dmh_lib.checkpoints import load_checkpoint
         from dmh_lib.evaluation import evaluate_in_gym, evaluate_split
         from dmh_lib.files import write_json
+        from dmh_lib.methods import label_of
         from dmh_lib.results import summarise, write_results
 
         checkpoint, bars = load_checkpoint(self.checkpoint), _progress()
@@ -193,7 +211,7 @@ class Evaluate:
             "split": self.split if checkpoint.env_id in RULES else None,
             "checkpoint": str(checkpoint.path),
             "temperature": play.temperature,
-            "without_memory": summarise(table, "DM-H without memory"),
+            "without_memory": summarise(table, f"{label_of(checkpoint.model.config)} without memory"),
         }
         if self.parquet:
             write_results(table, self.parquet)

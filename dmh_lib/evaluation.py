@@ -11,10 +11,11 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dmh_lib.agents import Agent, DMHAgent, PlayConfig
+from dmh_lib.agents import Agent, PlayConfig
 from dmh_lib.envs import GridVectorEnv, SplitName, TaskSplit, rules_of
 from dmh_lib.errors import SettingError
-from dmh_lib.models import DMH
+from dmh_lib.methods import label_of, method_of
+from dmh_lib.models import ActionModel
 from dmh_lib.results import COLUMNS
 
 TEMPERATURES = (1.0, 0.7, 0.5, 0.35)
@@ -118,7 +119,7 @@ def evaluate_on_tasks(
 
 
 def evaluate_split(
-    model: DMH,
+    model: ActionModel,
     split: TaskSplit,
     side: SplitName = "test",
     episodes: int = 20,
@@ -127,16 +128,17 @@ def evaluate_split(
     *,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """DM-H on one side of a split, with the no-memory line (context wiped each episode) and the oracle's.
+    """A model on one side of a split, with the no-memory line (context wiped each episode) and the oracle's.
 
-    Returns the table of `evaluate_on_tasks` with methods `DM-H`, `DM-H without memory` and `oracle`.
+    Returns the table of `evaluate_on_tasks` with methods `DM-H`, `DM-H without memory` and `oracle`, or
+    what else `label_of` calls the model.
     """
-    agent, tasks = DMHAgent(model, play), split.tasks(side)
+    agent, tasks = method_of(model.config).agent(model, play), split.tasks(side)
     played = [
         evaluate_on_tasks(
             agent, split.env_id, tasks, episodes, seeds, method=method, memory=memory, progress=progress
         )
-        for method, memory in (("DM-H", True), ("DM-H without memory", False))
+        for method, memory in _lines(model)
     ]
     oracle = played[0].assign(method="oracle", percent_of_optimum=100.0)
     oracle["return"] = oracle["optimum"]
@@ -144,7 +146,7 @@ def evaluate_split(
 
 
 def evaluate_in_gym(
-    model: DMH,
+    model: ActionModel,
     env_id: str,
     episodes: int = 10,
     seeds: Sequence[int] = (0, 1, 2),
@@ -152,7 +154,7 @@ def evaluate_in_gym(
     *,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """DM-H, with and without memory, in any Gymnasium environment, all seeds side by side.
+    """A model, with and without memory, in any Gymnasium environment, all seeds side by side.
 
     Returns the table of `evaluate_on_tasks` with one task, 0, and no known optimum (NaN).
 
@@ -175,8 +177,8 @@ def evaluate_in_gym(
         raise SettingError(
             f"environment: {env_id} has spaces {seen} and {action}; the model was trained on others"
         )
-    agent, tables = DMHAgent(model, play), []
-    for method, memory in (("DM-H", True), ("DM-H without memory", False)):
+    agent, tables = method_of(model.config).agent(model, play), []
+    for method, memory in _lines(model):
         table = evaluate(agent, env, episodes, seed=seeds, memory=memory, progress=progress)
         table["seed"] = np.asarray(seeds)[table.pop("env").to_numpy()]
         tables.append(
@@ -186,8 +188,14 @@ def evaluate_in_gym(
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
+def _lines(model: ActionModel) -> tuple[tuple[str, bool], tuple[str, bool]]:
+    """The lines that each evaluation has: what it is called, and whether it remembers."""
+    label = label_of(model.config)
+    return (label, True), (f"{label} without memory", False)
+
+
 def choose_temperature(
-    model: DMH,
+    model: ActionModel,
     split: TaskSplit,
     episodes: int = 20,
     play: PlayConfig | None = None,
@@ -205,7 +213,7 @@ def choose_temperature(
     tasks = tasks[np.linspace(0, len(tasks) - 1, min(num_tasks, len(tasks))).astype(int)]
     scores: dict[float, float] = {}
     for temperature in tqdm(TEMPERATURES, desc="temperature", disable=not progress):
-        agent = DMHAgent(model, replace(play or PlayConfig(), temperature=temperature))
+        agent = method_of(model.config).agent(model, replace(play or PlayConfig(), temperature=temperature))
         table = evaluate_on_tasks(agent, split.env_id, tasks, episodes, [seed])
         last = table.loc[table["episode"] == episodes, "percent_of_optimum"]
         scores[temperature] = float(last.mean())

@@ -14,7 +14,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#777777",
 )  # fmt: skip
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
-METHOD_COLORS = {"DM-H": BLUE, "DM-H without memory": ORANGE, "oracle": GREY}
+METHOD_COLORS = {"DM-H": BLUE, "DM-H without memory": ORANGE, "oracle": GREY, "AD": GREEN, "AD-Mamba": PURPLE}
 
 pio.templates["dmh"] = go.layout.Template(
     layout={

@@ -56,12 +56,13 @@ def curves(table: pd.DataFrame, value: str = "percent_of_optimum") -> pd.DataFra
     return pd.concat(parts, ignore_index=True)
 
 
-def summarise(table: pd.DataFrame, method: str = "DM-H") -> dict[str, Any]:
-    """The figures of one method as plain JSON values.
+def summarise(table: pd.DataFrame, method: str | None = None) -> dict[str, Any]:
+    """The figures of one method, the first in the table if none is named, as plain JSON values.
 
     `return_by_episode` and `percent_by_episode` are means over tasks and seeds; `percent_of_optimum` is the
     last episode's, with its 95 % interval and per evaluation seed; None where no optimum is known.
     """
+    method = next(iter(table["method"]), None) if method is None else method
     mine = table[table["method"] == method]
     if mine.empty:
         raise DataError(

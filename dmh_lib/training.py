@@ -1,4 +1,4 @@
-"""The training loop: contexts in, checkpoints out."""
+"""The training loop: batches in, checkpoints out."""
 
 import math
 import os
@@ -26,11 +26,11 @@ from dmh_lib.checkpoints import (
     save_checkpoint,
     versions,
 )
-from dmh_lib.data.contexts import ContextConfig, ContextSampler
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import CheckpointError, SettingError, require_choice
 from dmh_lib.files import write_json
-from dmh_lib.models import DMH, DMHConfig
+from dmh_lib.methods import DrawConfig, method_of, name_of
+from dmh_lib.models import ActionModel, ModelConfig
 
 LOGS, RUN = "logs", "run.json"
 SUMS = "log:sums"
@@ -45,7 +45,7 @@ class TrainConfig:
     updates: int = 2000
     """Gradient steps."""
     batch_size: int = 64
-    """Contexts per update."""
+    """Contexts (DM-H) or windows (AD) per update."""
     learning_rate: float = 3e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 1e-2
@@ -57,7 +57,7 @@ class TrainConfig:
     clip: float = 1.0
     """Largest norm of the gradient."""
     seed: int = 0
-    """Of the initial weights, the contexts and the sub-goal noise."""
+    """Of the initial weights, the batches and the noise of sub-goals and dropout."""
     log_every: int = 10
     """Updates between log entries, each the mean of what lies between."""
     checkpoint_every: int = 500
@@ -104,11 +104,11 @@ class TrainConfig:
 class TrainResult:
     """What training leaves."""
 
-    model: DMH
+    model: ActionModel
     checkpoint: Path
     """The final checkpoint."""
     history: pd.DataFrame
-    """Columns `update`, `loss`, `action_loss`, `goal_loss`, `learning_rate`."""
+    """Columns `update`, `loss`, one for each part of the loss (`action_loss`, …), `learning_rate`."""
     play: PlayConfig
     """How the final checkpoint is meant to play, before a temperature is chosen."""
     seconds: float
@@ -117,39 +117,44 @@ class TrainResult:
 
 def train(
     trajectories: Trajectories,
-    model_config: DMHConfig,
+    model_config: ModelConfig,
     run_dir: str | os.PathLike[str],
-    contexts: ContextConfig | None = None,
+    contexts: DrawConfig | None = None,
     config: TrainConfig | None = None,
     *,
     resume: bool = False,
     progress: bool = False,
 ) -> TrainResult:
-    """Train DM-H on trajectories.
+    """Train a model on trajectories.
 
     Args:
         trajectories: the data; its hash and split go into the checkpoints.
-        model_config: the model.
+        model_config: the model; its kind tells the method, see `dmh_lib.methods`.
         run_dir: gets run.json, logs/ (CSV and TensorBoard) and checkpoint folders.
-        contexts: how contexts are drawn.
+        contexts: what batches are drawn from: contexts for DM-H, windows for AD.
         config: the training itself.
         resume: go on from the newest checkpoint in `run_dir`, with the same numbers as an undisturbed run.
         progress: show a bar.
 
     Raises:
-        SettingError: the model does not fit the data, or the loss is no longer finite.
+        SettingError: the model does not fit the data, `contexts` are another method's, or the loss is no
+            longer finite.
         CheckpointError: `run_dir` holds a run already and `resume` is off, or one of other data or settings.
     """
-    contexts, config, run_dir = contexts or ContextConfig(), config or TrainConfig(), Path(run_dir)
+    method, config, run_dir = method_of(model_config), config or TrainConfig(), Path(run_dir)
+    contexts = contexts or method.draws()
+    if not isinstance(contexts, method.draws):
+        wanted, found = method.draws.__name__, type(contexts).__name__
+        raise SettingError(f"contexts: {method.label(model_config)} is trained with {wanted}, not {found}")
     _check_fit(trajectories, model_config)
     about = _about(trajectories, model_config, contexts, config)
-    sampler = ContextSampler(trajectories, contexts, model_config.chunk_len, config.seed)
+    sampler = method.sampler(trajectories, contexts, model_config, config.seed)
     torch.manual_seed(config.seed)
     start = _resumable(run_dir, about) if resume else None
     if not resume and latest_checkpoint(run_dir):
         raise CheckpointError(f"{run_dir}: holds a run already; resume it or choose another folder")
     if start is None:
-        model = DMH(model_config)
+        model = method.model(model_config)
         model.fit_normalisation(trajectories)
     else:
         model = load_checkpoint(start).model
@@ -171,7 +176,7 @@ def train(
         ],
     )
     wrapped, optimizer = fabric.setup(model, optimizer)
-    sums = torch.zeros(3, device=fabric.device)  # losses since the last log entry
+    sums = torch.zeros(len(model.loss_names), device=fabric.device)  # losses since the last log entry
     if state is not None:
         step, history = state.step, state.history
         logged = int(history[-1]["update"]) if history else 0
@@ -196,7 +201,8 @@ def train(
             step += 1
             bar.update()
             if step % config.log_every == 0 or step == config.updates:
-                row = _log_row(step, config, (sums / (step - logged)).tolist())
+                means = dict(zip(model.loss_names, (sums / (step - logged)).tolist(), strict=True))
+                row = _log_row(step, config, means)
                 logged = step
                 history.append(row)
                 fabric.log_dict(row, step=step)
@@ -220,7 +226,7 @@ def train(
     )
 
 
-def _check_fit(trajectories: Trajectories, model: DMHConfig) -> None:
+def _check_fit(trajectories: Trajectories, model: ModelConfig) -> None:
     found = (trajectories.obs_dim, trajectories.action_dim, trajectories.discrete)
     if found != (model.obs_dim, model.action_dim, model.discrete):
         wanted = f"obs_dim {model.obs_dim}, action_dim {model.action_dim}, discrete {model.discrete}"
@@ -231,11 +237,12 @@ def _check_fit(trajectories: Trajectories, model: DMHConfig) -> None:
 
 
 def _about(
-    trajectories: Trajectories, model: DMHConfig, contexts: ContextConfig, config: TrainConfig
+    trajectories: Trajectories, model: ModelConfig, contexts: DrawConfig, config: TrainConfig
 ) -> dict[str, Any]:
     # the best return on record is what a model with a return-to-go is asked for, unless told otherwise
-    target = float(trajectories.returns.max()) if model.use_return_to_go else 0.0
+    target = float(trajectories.returns.max()) if model.wants_target else 0.0
     return {
+        "method": name_of(model),
         "model": model.to_dict(),
         "contexts": asdict(contexts),
         "training": asdict(config),
@@ -267,13 +274,13 @@ def _require_finite(loss: float, step: int) -> None:
         raise SettingError(f"training: the loss is not finite by update {step}; lower the learning rate")
 
 
-def _log_row(step: int, config: TrainConfig, means: list[float]) -> dict[str, float]:
-    _require_finite(means[0], step)
-    names = ("loss", "action_loss", "goal_loss")
-    return {"update": step, **dict(zip(names, means, strict=True)), "learning_rate": config.rate(step - 1)}
+def _log_row(step: int, config: TrainConfig, means: dict[str, float]) -> dict[str, float]:
+    _require_finite(means["total"], step)
+    columns = {"loss" if name == "total" else f"{name}_loss": mean for name, mean in means.items()}
+    return {"update": step, **columns, "learning_rate": config.rate(step - 1)}
 
 
-def _groups(model: DMH, config: TrainConfig) -> list[dict[str, Any]]:
+def _groups(model: ActionModel, config: TrainConfig) -> list[dict[str, Any]]:
     """Weight decay for matrices; none for biases, norms and what Mamba exempts (A, D)."""
     learned = [parameter for _, parameter in _learned(model)]
     decayed = [p.ndim >= 2 and not getattr(p, "_no_weight_decay", False) for p in learned]
@@ -286,11 +293,11 @@ def _groups(model: DMH, config: TrainConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _learned(model: DMH) -> Iterator[tuple[str, torch.nn.Parameter]]:
+def _learned(model: ActionModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
     return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
-def _snapshot(model: DMH, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _snapshot(model: ActionModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Optimizer moments and random state as named tensors, for safetensors."""
     tensors = {
         f"{name}:{key}": value.detach().cpu().contiguous()
@@ -303,7 +310,9 @@ def _snapshot(model: DMH, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]
     return tensors
 
 
-def _restore(model: DMH, optimizer: torch.optim.Optimizer, sums: Tensor, tensors: dict[str, Tensor]) -> None:
+def _restore(
+    model: ActionModel, optimizer: torch.optim.Optimizer, sums: Tensor, tensors: dict[str, Tensor]
+) -> None:
     """Put back what `_snapshot` took, and the losses since the last log entry."""
     try:
         for name, parameter in _learned(model):

@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from lifetimes import OBS, ROWS, STEPS, as_trajectories, lifetimes
 
 from dmh_lib.agents import DMHAgent, PlayConfig
-from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextConfig, ContextSampler
 from dmh_lib.decode import Backend
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH, DMHConfig
 
+<<<<<<< HEAD
 ROWS, STEPS, OBS = 4, 60, 3
 BACKENDS = ("fused", "eager")
 
+=======
+>>>>>>> ad
 CONFIGS = {
     "fused": {},
     "fused, return-to-go": {"use_return_to_go": True},
@@ -33,24 +36,6 @@ def make_model(discrete: bool = True, **changes: object) -> DMH:
     return model
 
 
-def lifetimes(equal: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Observations (T, B, o), rewards (T, B), terminations and truncations (T, B) of made-up lives."""
-    rng = np.random.default_rng(seed)
-    ends = np.zeros((STEPS, ROWS), dtype=bool)
-    if equal:
-        ends[9::10] = True
-    else:
-        ends = rng.random((STEPS, ROWS)) < 0.12
-    ends[-1] = True
-    terminations = ends & (rng.random(ends.shape) < 0.5)
-    return (
-        rng.normal(size=(STEPS, ROWS, OBS)).astype(np.float32),
-        rng.normal(size=(STEPS, ROWS)).astype(np.float32),
-        terminations,
-        ends & ~terminations,
-    )
-
-
 def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) -> dict[str, np.ndarray]:
     observations, rewards, terminations, truncations = life
     agent.begin(observations.shape[1], seed=0)
@@ -65,6 +50,7 @@ def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) ->
     return {name: np.stack(values) for name, values in kept.items()}
 
 
+<<<<<<< HEAD
 def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int) -> Trajectories:
     observations, rewards, terminations, truncations = (part[:, row] for part in life)
     ends = np.flatnonzero(terminations | truncations) + 1
@@ -81,6 +67,8 @@ def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+=======
+>>>>>>> ad
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("name", CONFIGS)

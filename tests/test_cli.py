@@ -105,6 +105,24 @@ def test_presets_train(preset: str, data: Path, tmp_path: Path) -> None:
     assert about["model"]["sliding_window"] is (preset == "official")
 
 
+@pytest.mark.parametrize(("preset", "label"), [("ad", "AD"), ("ad-mamba", "AD-Mamba")])
+def test_a_baseline_trains_and_evaluates(
+    preset: str, label: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, table = tmp_path / "run", tmp_path / "e.json", tmp_path / "e.parquet"
+    main(["train", "--data", str(data), "--out", str(folder), preset, *QUICK,
+          "--model.context-len", "100", "--contexts.start", "first"])  # fmt: skip
+    assert "temperature" in capsys.readouterr().out
+    about = json.loads((folder / "run.json").read_text())
+    assert about["method"] == "ad"
+    assert about["contexts"] == {"start": "first"}
+    main(["evaluate", str(folder), "--episodes", "2", "--seeds", "5",
+          "--json", str(out), "--parquet", str(table)])  # fmt: skip
+    assert "last episode:" in capsys.readouterr().out
+    assert json.loads(out.read_text())["method"] == label
+    assert set(read_results(table)["method"]) == {label, f"{label} without memory", "oracle"}
+
+
 def test_bad_input_is_one_line(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ from dmh_lib.evaluation import (
     evaluate_on_tasks,
     evaluate_split,
 )
-from dmh_lib.models import DMH, DMHConfig
+from dmh_lib.models import AD, DMH, ADConfig, DMHConfig
 from dmh_lib.results import COLUMNS, curves, read_results, summarise, write_results
 
 
@@ -126,6 +126,27 @@ def test_a_split_gives_three_methods() -> None:
     pd.testing.assert_frame_equal(table, again)
 
 
+@pytest.mark.parametrize(("backbone", "label"), [("transformer", "AD"), ("mamba", "AD-Mamba")])
+def test_a_baseline_gives_the_same_table(backbone: str, label: str) -> None:
+    torch.manual_seed(0)
+    model = AD(ADConfig.small(2, 5, backbone=backbone, d_model=16, d_state=4, context_len=30))
+    split = make_split("darkroom", num_test=3, num_train=2)
+    table = evaluate_split(model, split, "test", episodes=2, seeds=(0, 1))
+    assert table.groupby("method").size().to_dict() == {
+        label: 12,
+        f"{label} without memory": 12,
+        "oracle": 12,
+    }
+    assert list(table.columns) == list(COLUMNS)
+    assert summarise(table)["method"] == label
+    _, scores = choose_temperature(model, split, 1)
+    assert tuple(scores) == TEMPERATURES
+    continuous = AD(ADConfig.small(3, 1, backbone=backbone, discrete=False, d_model=16, context_len=30))
+    table = evaluate_in_gym(continuous, "Pendulum-v1", episodes=2, seeds=(3, 4))
+    assert table["method"].unique().tolist() == [label, f"{label} without memory"]
+    assert np.isfinite(table["return"]).all()
+
+
 def test_temperature_is_chosen_on_training_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     split = make_split("darkroom", num_test=3, num_train=2)
     played: list[int] = []
@@ -208,6 +229,8 @@ def test_a_summary_reports_the_last_episode() -> None:
     assert 60 <= low < 70 < high <= 80
     with pytest.raises(DataError, match="no rows of method 'AD'"):
         summarise(made_up_table(), "AD")
+    with pytest.raises(DataError, match="no rows"):
+        summarise(made_up_table().iloc[:0])
 
 
 def test_lifetimes_on_one_task_do_not_narrow_the_interval() -> None:

@@ -16,9 +16,10 @@ from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextConfig
 from dmh_lib.data.histories import make_histories
 from dmh_lib.data.searcher import SearcherConfig
+from dmh_lib.data.windows import WindowConfig
 from dmh_lib.envs import make_split
 from dmh_lib.errors import CheckpointError, SettingError
-from dmh_lib.models import DMHConfig
+from dmh_lib.models import AD, DMH, ADConfig, DMHConfig
 from dmh_lib.training import TrainConfig, train
 
 MODEL = DMHConfig.small(2, 5, d_model=16, d_state=4, dropout=0.1)
@@ -92,6 +93,23 @@ def test_a_resumed_run_equals_an_undisturbed_one(data: Trajectories, tmp_path: P
         assert len(pd.read_csv(tmp_path / folder / "logs" / "metrics.csv")) == 6
 
 
+@pytest.mark.parametrize("backbone", ["transformer", "mamba"])
+def test_a_resumed_run_of_ad_equals_an_undisturbed_one(
+    data: Trajectories, tmp_path: Path, backbone: str
+) -> None:
+    model = ADConfig.small(2, 5, backbone=backbone, d_model=16, d_state=4, context_len=30, dropout=0.1)
+    whole = train(data, model, tmp_path / "whole", config=TRAINING)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoint-00000012")
+    resumed = train(data, model, tmp_path / "cut", config=TRAINING, resume=True)
+    assert_equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    one, other = load_training(whole.checkpoint), load_training(resumed.checkpoint)
+    assert_equal(one.tensors, other.tensors)
+    assert one.sampler == other.sampler
+    pd.testing.assert_frame_equal(whole.history, resumed.history)
+    assert whole.history.columns.tolist() == ["update", "loss", "action_loss", "learning_rate"]
+
+
 def test_resume_without_a_checkpoint_starts_and_a_finished_run_stays(
     data: Trajectories, tmp_path: Path
 ) -> None:
@@ -117,6 +135,14 @@ def test_a_model_that_does_not_fit_the_data(data: Trajectories, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+def test_draws_of_another_method(data: Trajectories, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="DM-H is trained with ContextConfig, not WindowConfig"):
+        train(data, MODEL, tmp_path, WindowConfig(), TRAINING)
+    with pytest.raises(SettingError, match="AD-Mamba is trained with WindowConfig, not ContextConfig"):
+        train(data, ADConfig.small(2, 5, backbone="mamba"), tmp_path, CONTEXTS, TRAINING)
+    assert not list(tmp_path.iterdir())
+
+
 def test_learning_rate_schedules() -> None:
     cosine = TrainConfig(updates=100, learning_rate=1.0, warmup=10)
     assert cosine.rate(0) == pytest.approx(0.1)
@@ -137,6 +163,14 @@ def test_training_settings_that_cannot_work(changes: dict[str, object]) -> None:
 
 def test_mixed_precision_trains(data: Trajectories, tmp_path: Path) -> None:
     result = train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=2, precision="bf16-mixed"))
+    assert np.isfinite(result.history["loss"]).all()
+    assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("backbone", ["transformer", "mamba"])
+def test_mixed_precision_trains_ad(data: Trajectories, tmp_path: Path, backbone: str) -> None:
+    model = ADConfig.small(2, 5, backbone=backbone, d_model=16, d_state=4, context_len=30)
+    result = train(data, model, tmp_path, config=replace(TRAINING, updates=2, precision="bf16-mixed"))
     assert np.isfinite(result.history["loss"]).all()
     assert {tensor.dtype for tensor in weights(tmp_path).values()} == {torch.float32}
 
@@ -187,6 +221,24 @@ def test_play_is_kept_with_the_checkpoint(broken: Path) -> None:
     assert load_checkpoint(broken).play.temperature == 0.35
 
 
+def test_a_checkpoint_knows_its_method(data: Trajectories, broken: Path, tmp_path: Path) -> None:
+    assert load_checkpoint(broken).about["method"] == "dm-h"
+    model = ADConfig.small(2, 5, d_model=16, context_len=30)
+    result = train(data, model, tmp_path / "ad", config=replace(TRAINING, updates=2))
+    loaded = load_checkpoint(tmp_path / "ad")
+    assert loaded.about["method"] == "ad"
+    assert isinstance(loaded.model, AD)
+    assert loaded.model.config == model
+    assert_equal(result.model.state_dict(), loaded.model.state_dict())
+
+
+def test_a_checkpoint_that_names_no_method_is_of_the_first(broken: Path) -> None:
+    about = json.loads((broken / "checkpoint.json").read_text())
+    del about["method"]
+    (broken / "checkpoint.json").write_text(json.dumps(about))
+    assert isinstance(load_checkpoint(broken).model, DMH)
+
+
 def test_a_checkpoint_knows_its_split_and_environment(broken: Path) -> None:
     checkpoint = load_checkpoint(broken)
     assert len(checkpoint.split.train) == 5
@@ -210,6 +262,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         ("model.safetensors", "truncate", "model.safetensors"),
         ("checkpoint.json", "truncate", "checkpoint.json"),
         ("checkpoint.json", {"format_version": 99}, "format_version"),
+        ("checkpoint.json", {"method": "guess"}, "method: 'guess' is not known; choose one of dm-h, ad"),
+        ("checkpoint.json", {"method": ["ad"]}, "method"),
+        ("checkpoint.json", {"method": "ad"}, "not a setting of this version of ADConfig"),
         ("checkpoint.json", {"model": None}, "checkpoint.json"),
         ("checkpoint.json", {"model": {"obs_dim": 2}}, "action_dim"),
         ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=32).to_dict()}, "shape"),

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dmh_lib.errors import SettingError
 
@@ -39,3 +41,11 @@ class PlayConfig:
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
             raise SettingError(f"temperature: must be 0 or more, got {self.temperature}")
+
+
+def sample_actions(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """One action per row of logits (B, A), (B,) int64; temperature 0 takes the likeliest."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    chances = (logits / temperature).softmax(-1)
+    return torch.multinomial(chances, 1, generator=generator)[:, 0]

@@ -5,12 +5,13 @@ index arithmetic, with no Python loop over episodes or chunks.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dmh_lib.data.sampling import Batch, SeededDraws
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import SettingError, require_choice
 from dmh_lib.subgoals import Rule, overtake_goals, select_goals
@@ -82,7 +83,7 @@ class ContextConfig:
 
 
 @dataclass  # not frozen: Fabric copies batches field by field in mixed precision
-class ContextBatch:
+class ContextBatch(Batch):
     """What one update needs: B contexts of up to K chunks, S of them to learn actions from, G with a goal.
 
     Contexts are padded on the right, where a causal model cannot see it.
@@ -98,12 +99,6 @@ class ContextBatch:
     rewards: torch.Tensor  # (S, c)
     mask: torch.Tensor  # (S, c) bool, false on the padding of short chunks
     goal_states: torch.Tensor  # (G, obs_dim) valuable goals of the first G learned chunks
-
-    def to(self, device: torch.device | str) -> "ContextBatch":
-        """The batch on another device."""
-        return ContextBatch(
-            **{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()}
-        )
 
 
 class ChunkTable:
@@ -131,7 +126,7 @@ class ChunkTable:
         self.step_goals = select_goals(trajectories)  # (N,)
 
 
-class ContextSampler:
+class ContextSampler(SeededDraws):
     """Draws context batches from trajectories, reproducibly.
 
     Args:
@@ -144,10 +139,10 @@ class ContextSampler:
     def __init__(
         self, trajectories: Trajectories, config: ContextConfig, chunk_len: int, seed: int = 0
     ) -> None:
+        super().__init__(seed)
         self.trajectories, self.config, self.chunk_len = trajectories, config, chunk_len
         self.table = ChunkTable(trajectories, chunk_len, config)
         self.draw = self._resolved_draw()
-        self._rng = np.random.default_rng(seed)
         tasks = trajectories.task_ids
         # task by task, and within a task the episodes without reward first
         failed = trajectories.returns <= 0
@@ -163,14 +158,6 @@ class ContextSampler:
         runs = np.diff(self.trajectories.run_offsets)
         reached = np.minimum(runs, self.config.n_episodes).sum()
         return "history" if 2 * reached >= self.trajectories.num_episodes else "task"
-
-    def state_dict(self) -> dict[str, Any]:
-        """The random state, as plain JSON values."""
-        return dict(self._rng.bit_generator.state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue the draws from a stored state."""
-        self._rng.bit_generator.state = state
 
     def sample(self, batch_size: int) -> ContextBatch:
         """Draw a batch of contexts."""

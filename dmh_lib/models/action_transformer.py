@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from dmh_lib.models.base import action_embedding
 from dmh_lib.models.config import DMHConfig
 from dmh_lib.models.transformer import CausalTransformer, KeyValueCache
 
@@ -21,9 +22,7 @@ class ActionTransformer(nn.Module):
         width = config.d_model
         self.embed_subgoal = nn.Linear(config.goal_dim, width)
         self.embed_state = nn.Linear(config.obs_dim, width)
-        self.embed_action = (
-            nn.Embedding(config.action_dim, width) if config.discrete else nn.Linear(config.action_dim, width)
-        )
+        self.embed_action = action_embedding(config, width)
         self.embed_reward = nn.Linear(1, width)
         self.embed_step = nn.Embedding(config.chunk_len, width)
         self.transformer = CausalTransformer(width, config.transformer_layers, config.heads, config.dropout)

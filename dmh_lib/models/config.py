@@ -1,31 +1,21 @@
 """The settings of Decision Mamba-Hybrid, and its three presets."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
-
-from tyro.conf import Suppress  # the command line takes these from the data
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from dmh_lib.errors import SettingError, require_choice
-
-MOST_LAYERS = 128  # a bound for settings that come with a stranger's checkpoint
-Tokens = Literal["fused", "paper"]
+from dmh_lib.models.base import ModelConfig, Tokens, require_transformer
 
 
 @dataclass(frozen=True)
-class DMHConfig:
-    """What the model is built from; stored as JSON beside the weights.
+class DMHConfig(ModelConfig):
+    """What DM-H is built from.
 
     The presets differ in size and in faithfulness: `small` is what the walkthrough trains, `paper` the
     method with the paper's sizes, `official` what the released code does, so that the effect of each of
     its departures can be shown.
     """
 
-    obs_dim: Suppress[int]
-    """Numbers in an observation."""
-    action_dim: Suppress[int]
-    """Number of actions when discrete, else numbers in an action."""
-    discrete: Suppress[bool] = True
-    """Whether actions are choices (cross-entropy) or numbers (mean squared error)."""
     chunk_len: int = 5
     """c: environment steps governed by one sub-goal."""
     d_model: int = 64
@@ -63,31 +53,20 @@ class DMHConfig:
     """Released code, in play: the transformer sees the last c steps even across chunks."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "obs_dim",
-            "action_dim",
-            "chunk_len",
-            "d_model",
-            "d_state",
-            "d_conv",
-            "expand",
-            "heads",
-            "goal_dim",
-        ):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name}: must be at least 1, got {getattr(self, name)}")
-        for name in ("mamba_layers", "transformer_layers"):
-            if not 1 <= getattr(self, name) <= MOST_LAYERS:
-                raise SettingError(f"{name}: must be 1 to {MOST_LAYERS}, got {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout: a share below 1, got {self.dropout}")
+        sizes = ("obs_dim", "action_dim", "chunk_len", "d_model", "d_state", "d_conv", "expand", "goal_dim")
+        self._require_at_least(1, *sizes)
+        self._require_layers("mamba_layers", "transformer_layers")
+        require_transformer(self.d_model, self.heads, self.dropout)
         require_choice("tokens", self.tokens, get_args(Tokens))
-        if self.d_model % self.heads:
-            raise SettingError(f"heads: {self.heads} does not divide d_model {self.d_model}")
         if self.tokens == "fused" and (self.resample_subgoal or self.sliding_window):
             raise SettingError("tokens: a sub-goal per step and a sliding window need the paper's tokens")
         if self.reward_scale <= 0:
             raise SettingError(f"reward_scale: must be positive, got {self.reward_scale}")
+
+    @property
+    def wants_target(self) -> bool:
+        """Whether the model is told in play which return to aim at."""
+        return self.use_return_to_go
 
     @property
     def goal_dim(self) -> int:
@@ -119,18 +98,3 @@ class DMHConfig:
             "sliding_window": True,
         }
         return cls(obs_dim, action_dim, **(settings | changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as they are stored in JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> "DMHConfig":
-        """Settings read back from JSON; raises SettingError for an unknown or missing field."""
-        unknown = set(stored) - {entry.name for entry in fields(cls)}
-        if unknown:
-            raise SettingError(f"{min(unknown)}: not a setting of this version of DMHConfig")
-        try:
-            return cls(**stored)
-        except TypeError as error:
-            raise SettingError(f"DMHConfig: {error}") from error

@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dmh_lib.data.contexts import ContextBatch
-from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.models.action_transformer import ActionTransformer
+from dmh_lib.models.base import ActionModel
 from dmh_lib.models.config import DMHConfig
 from dmh_lib.models.slices import sliced_errors
 from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE, SubgoalMamba
@@ -28,41 +27,24 @@ class DMHLoss(NamedTuple):
     """Action loss under valuable sub-goals f(goal_state)."""
 
 
-class DMH(nn.Module):
-    """The whole model; it owns the normalisation of observations, so that a checkpoint plays as it trained.
+class DMH(ActionModel):
+    """The whole model.
 
     `goal_map` (f in the paper) is frozen at an orthogonal initialisation: nothing is learned in it, and it
     can be inverted exactly when the sub-goal is as wide as the state.
     """
 
-    obs_mean: Tensor
-    obs_std: Tensor
-    action_scale: Tensor
+    loss_names = DMHLoss._fields
+    config: DMHConfig
 
     def __init__(self, config: DMHConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.planner = SubgoalMamba(config)
         self.actor = ActionTransformer(config)
         self.goal_map = nn.Linear(config.obs_dim, config.goal_dim)
         nn.init.orthogonal_(self.goal_map.weight)
         nn.init.zeros_(self.goal_map.bias)
         self.goal_map.requires_grad_(False)
-        self.register_buffer("obs_mean", torch.zeros(config.obs_dim))
-        self.register_buffer("obs_std", torch.ones(config.obs_dim))
-        self.register_buffer("action_scale", torch.ones(1 if config.discrete else config.action_dim))
-
-    def fit_normalisation(self, trajectories: Trajectories) -> None:
-        """Take mean and spread of the observations, and the range of continuous actions, from the data."""
-        observations = trajectories.observations
-        self.obs_mean.copy_(torch.from_numpy(observations.mean(0, dtype="float64")))
-        self.obs_std.copy_(torch.from_numpy(observations.std(0, dtype="float64")).clamp(min=1e-3))
-        if not self.config.discrete:
-            self.action_scale.copy_(torch.from_numpy(abs(trajectories.actions).max(0)).clamp(min=1e-3))
-
-    def normalise(self, observations: Tensor) -> Tensor:
-        """Observations (…, obs_dim) as the modules see them."""
-        return (observations - self.obs_mean) / self.obs_std
 
     def goal_subgoals(self, goal_states: Tensor) -> Tensor:
         """f: states (…, obs_dim) → sub-goals (…, G)."""
@@ -92,12 +74,8 @@ class DMH(nn.Module):
 
     def predict(self, subgoals: Tensor, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
         """Logits or continuous actions (S, c, action_dim) for chunks in raw units; see ActionTransformer."""
-        scaled = actions if self.config.discrete else actions / self.action_scale
+        scaled = self.scale_actions(actions)
         return self.finish(self.actor(subgoals, self.normalise(observations), scaled, rewards))
-
-    def finish(self, outputs: Tensor) -> Tensor:
-        """The head's outputs as logits, or as actions within the range of the data."""
-        return outputs if self.config.discrete else outputs.tanh() * self.action_scale
 
     def forward(self, batch: ContextBatch) -> DMHLoss:
         """The loss of a batch: L = L(actions | z) + λ · L(actions | f(goal_state)).
@@ -126,7 +104,7 @@ class DMH(nn.Module):
 
         def errors_of(part: Tensor, rows: slice) -> Tensor:
             predicted = self.predict(part, observations[rows], actions[rows], rewards[rows])
-            return self._errors(predicted, actions[rows])  # (s, c)
+            return self.errors(predicted, actions[rows])  # (s, c)
 
         total, errors = sliced_errors(
             errors_of, subgoals, weights, tuple(self.actor.parameters()), self._slice_size(len(subgoals))
@@ -140,7 +118,7 @@ class DMH(nn.Module):
         On CPUs contexts of like length are read together, each group no further than its longest.
         """
         num_contexts, num_chunks = batch.states.shape[:2]
-        groups = 1 if batch.states.is_cuda else min(LENGTH_GROUPS, num_contexts)
+        groups = 1 if batch.states.device.type != "cpu" else min(LENGTH_GROUPS, num_contexts)
         lengths = (batch.done != NOTHING_BEFORE).sum(1)  # (B,) chunks
         order = lengths.argsort(stable=True)
         longest = [int(lengths[rows].max()) for rows in order.tensor_split(groups)]
@@ -163,16 +141,8 @@ class DMH(nn.Module):
         return mean, log_variance
 
     def _slice_size(self, rows: int) -> int:
-        """Chunks per slice of the actor's work: all on GPUs, on CPUs what stays in the cache."""
-        if self.obs_mean.is_cuda:
+        """Chunks per slice of the actor's work: on CPUs what stays in the cache, elsewhere all."""
+        if self.obs_mean.device.type != "cpu" or self.slice_tokens is None:
             return rows
-        most = max(1, SLICE_TOKENS // self.actor.tokens_per_chunk)
+        most = max(1, self.slice_tokens // self.actor.tokens_per_chunk)
         return -(-rows // -(-rows // most))  # slices of equal size
-
-    def _errors(self, predictions: Tensor, actions: Tensor) -> Tensor:
-        """Cross-entropy, or squared error in units of the action range, per step (S, c)."""
-        if self.config.discrete:
-            return F.cross_entropy(predictions.flatten(0, 1), actions.flatten(), reduction="none").view_as(
-                actions
-            )
-        return ((predictions - actions) / self.action_scale).square().mean(-1)

@@ -3,15 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from dmh_lib.mamba import Mamba
 from dmh_lib.models.config import DMHConfig
+from dmh_lib.models.mamba_layers import MambaCache, MambaLayers
 
 NOTHING_BEFORE = 2  # the done token where no chunk came before
 
-MambaCache = list[tuple[Tensor, Tensor]]  # per layer: conv state (B, E, d_conv), scan state (B, E, N)
 
-
-class SubgoalMamba(nn.Module):
+class SubgoalMamba(MambaLayers):
     """Mamba over chunks → mean and log-variance of a diagonal Gaussian sub-goal at each chunk's start.
 
     With the paper's tokens a chunk is [return-to-go,] state, reward, done, and the sub-goal is read at the
@@ -29,11 +27,7 @@ class SubgoalMamba(nn.Module):
         if config.use_return_to_go:
             self.embed_return = nn.Linear(1, width)
         self.embed_norm = nn.LayerNorm(width)
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(config.mamba_layers))
-        self.blocks = nn.ModuleList(
-            Mamba(width, d_state=config.d_state, d_conv=config.d_conv, expand=config.expand, layer_idx=layer)
-            for layer in range(config.mamba_layers)
-        )
+        self.make_layers(width, config.mamba_layers, config.d_state, config.d_conv, config.expand)
         self.head_norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, 2 * config.goal_dim)
 
@@ -49,12 +43,6 @@ class SubgoalMamba(nn.Module):
     def _end_tokens(self, chunk_rewards: Tensor, done: Tensor) -> list[Tensor]:
         """Tokens known at a chunk's end, each (…, d)."""
         return [self.embed_reward(chunk_rewards[..., None] / self.config.reward_scale), self.embed_done(done)]
-
-    def _blocks(self, tokens: Tensor) -> Tensor:
-        hidden = self.embed_norm(tokens)  # (B, L, d)
-        for norm, block in zip(self.norms, self.blocks, strict=True):
-            hidden = hidden + block(norm(hidden))
-        return hidden
 
     def _gaussian(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         return self.gaussian(self.head(self.head_norm(hidden)))
@@ -87,22 +75,15 @@ class SubgoalMamba(nn.Module):
         if self.config.tokens == "fused":
             nothing = self.embed_done.weight[NOTHING_BEFORE].expand_as(starts[0][:, :1])  # (B, 1, d)
             before = torch.cat([nothing, sum(ends, torch.zeros(()))[:, :-1]], dim=1)  # (B, K, d) chunk before
-            return self._gaussian(self._blocks(sum(starts, before)))
+            return self._gaussian(self.read(self.embed_norm(sum(starts, before))))
         tokens = torch.stack(starts + ends, dim=2)  # (B, K, 3 or 4, d)
-        hidden = self._blocks(tokens.flatten(1, 2)).unflatten(1, tokens.shape[1:3])
+        hidden = self.read(self.embed_norm(tokens.flatten(1, 2))).unflatten(1, tokens.shape[1:3])
         return self._gaussian(hidden[:, :, len(starts) - 1])
 
     # ------------------------------------------------------------------ recurrent, for play
 
-    def allocate_cache(self, batch_size: int) -> MambaCache:
-        """Empty recurrent state for B contexts; its size does not depend on how much is read."""
-        return [block.allocate_inference_cache(batch_size, 1) for block in self.blocks]  # type: ignore[operator]
-
     def _advance(self, token: Tensor, cache: MambaCache) -> Tensor:
-        hidden = self.embed_norm(token)[:, None]  # (B, 1, d)
-        for norm, block, (conv_state, scan_state) in zip(self.norms, self.blocks, cache, strict=True):
-            hidden = hidden + block.step(norm(hidden), conv_state, scan_state)[0]  # type: ignore[operator]
-        return hidden[:, 0]
+        return self.advance(self.embed_norm(token), cache)
 
     def end_chunk(self, chunk_rewards: Tensor, done: Tensor, cache: MambaCache) -> None:
         """Read the end of a chunk, (B,) each, in the paper's tokens; fused ones wait for the next start."""

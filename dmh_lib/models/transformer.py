@@ -28,6 +28,12 @@ class KeyValueCache:
         """Write back what `rows` took out."""
         self.tensor[:, :, rows], self.positions[rows] = part.tensor, part.positions
 
+    def first_places(self, count: int) -> "KeyValueCache":
+        """A view of the first `count` places, so that attention need not look at empty ones."""
+        part = object.__new__(KeyValueCache)
+        part.tensor, part.positions = self.tensor[..., :count, :], self.positions
+        return part
+
 
 class Block(nn.Module):
     """Pre-norm attention and a ReLU MLP of width 4·d, each with a residual."""
@@ -101,6 +107,20 @@ class Block(nn.Module):
             hidden, F.scaled_dot_product_attention(query, stored[0], stored[1], attn_mask=seen[:, None])
         )
 
+    def extend(self, hidden: Tensor, stored: Tensor, held: int) -> Tensor:
+        """M new tokens (B, M, d) where every row of `stored` holds `held`; see `CausalTransformer.extend`."""
+        query, key, value = self._heads(hidden)
+        count = hidden.shape[1]
+        stored[0][:, :, held : held + count] = key
+        stored[1][:, :, held : held + count] = value
+        keys, values = stored[..., : held + count, :]  # (B, H, held + M, d/H) each
+        seen = None
+        if held and count > 1:  # the last token sees all, those before it not what comes after them
+            seen = torch.ones(count, held + count, dtype=torch.bool, device=hidden.device).tril(held)
+        return self._rest(
+            hidden, F.scaled_dot_product_attention(query, keys, values, attn_mask=seen, is_causal=not held)
+        )
+
 
 class CausalTransformer(nn.Module):
     """Blocks and a final norm; embeddings and positions are the caller's."""
@@ -134,4 +154,14 @@ class CausalTransformer(nn.Module):
         for block, stored in zip(self.blocks, cache.tensor, strict=True):
             hidden = block.step(hidden, stored, places)  # type: ignore[operator]
         cache.positions += hidden.shape[1]
+        return self.norm(hidden)
+
+    def extend(self, hidden: Tensor, cache: KeyValueCache, held: int) -> Tensor:
+        """`step` for rows that all hold `held` tokens: it reads no empty places, and one token needs no mask.
+
+        With an empty cache this is `forward` that also remembers.
+        """
+        for block, stored in zip(self.blocks, cache.tensor, strict=True):
+            hidden = block.extend(hidden, stored, held)  # type: ignore[operator]
+        cache.positions.fill_(held + hidden.shape[1])
         return self.norm(hidden)

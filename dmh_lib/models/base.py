@@ -1,0 +1,121 @@
+"""What all models that predict actions share: their settings, the units of the data, the loss per step."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tyro.conf import Suppress  # the command line takes these from the data
+
+from dmh_lib.data.trajectories import Trajectories
+from dmh_lib.errors import SettingError
+
+MOST_LAYERS = 128  # a bound for settings that come with a stranger's checkpoint
+Tokens = Literal["fused", "paper"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is built from; stored as JSON beside the weights."""
+
+    obs_dim: Suppress[int]
+    """Numbers in an observation."""
+    action_dim: Suppress[int]
+    """Number of actions when discrete, else numbers in an action."""
+    discrete: Suppress[bool] = True
+    """Whether actions are choices (cross-entropy) or numbers (mean squared error)."""
+
+    @property
+    def wants_target(self) -> bool:
+        """Whether the model is told in play which return to aim at."""
+        return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as they are stored in JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Self:
+        """Settings read back from JSON; raises SettingError for an unknown or missing field."""
+        unknown = set(stored) - {entry.name for entry in fields(cls)}
+        if unknown:
+            raise SettingError(f"{min(unknown)}: not a setting of this version of {cls.__name__}")
+        try:
+            return cls(**stored)
+        except TypeError as error:
+            raise SettingError(f"{cls.__name__}: {error}") from error
+
+    def _require_at_least(self, least: int, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) < least:
+                raise SettingError(f"{name}: must be at least {least}, got {getattr(self, name)}")
+
+    def _require_layers(self, *names: str) -> None:
+        for name in names:
+            if not 1 <= getattr(self, name) <= MOST_LAYERS:
+                raise SettingError(f"{name}: must be 1 to {MOST_LAYERS}, got {getattr(self, name)}")
+
+
+def require_transformer(width: int, heads: int, dropout: float) -> None:
+    """Raise SettingError unless a transformer of this width can have these heads and this dropout."""
+    if not 0 <= dropout < 1:
+        raise SettingError(f"dropout: a share below 1, got {dropout}")
+    if heads < 1:
+        raise SettingError(f"heads: must be at least 1, got {heads}")
+    if width % heads:
+        raise SettingError(f"heads: {heads} does not divide d_model {width}")
+
+
+def action_embedding(config: ModelConfig, width: int) -> nn.Module:
+    """Actions (…) or (…, action_dim) → (…, width)."""
+    return nn.Embedding(config.action_dim, width) if config.discrete else nn.Linear(config.action_dim, width)
+
+
+class ActionModel(nn.Module):
+    """A model that predicts actions and learns from a batch: `forward` gives a tuple of scalar losses.
+
+    It owns the normalisation of observations and actions, so that a checkpoint plays as it trained.
+    """
+
+    loss_names: ClassVar[tuple[str, ...]]
+    """Names of the losses that `forward` gives, `total` first."""
+    config: ModelConfig
+    obs_mean: Tensor
+    obs_std: Tensor
+    action_scale: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("obs_mean", torch.zeros(config.obs_dim))
+        self.register_buffer("obs_std", torch.ones(config.obs_dim))
+        self.register_buffer("action_scale", torch.ones(1 if config.discrete else config.action_dim))
+
+    def fit_normalisation(self, trajectories: Trajectories) -> None:
+        """Take mean and spread of the observations, and the range of continuous actions, from the data."""
+        observations = trajectories.observations
+        self.obs_mean.copy_(torch.from_numpy(observations.mean(0, dtype="float64")))
+        self.obs_std.copy_(torch.from_numpy(observations.std(0, dtype="float64")).clamp(min=1e-3))
+        if not self.config.discrete:
+            self.action_scale.copy_(torch.from_numpy(abs(trajectories.actions).max(0)).clamp(min=1e-3))
+
+    def normalise(self, observations: Tensor) -> Tensor:
+        """Observations (…, obs_dim) as the modules see them."""
+        return (observations - self.obs_mean) / self.obs_std
+
+    def scale_actions(self, actions: Tensor) -> Tensor:
+        """Actions as the modules see them: choices as they are, numbers in units of their range."""
+        return actions if self.config.discrete else actions / self.action_scale
+
+    def finish(self, outputs: Tensor) -> Tensor:
+        """The head's outputs as logits, or as actions within the range of the data."""
+        return outputs if self.config.discrete else outputs.tanh() * self.action_scale
+
+    def errors(self, predictions: Tensor, actions: Tensor) -> Tensor:
+        """Cross-entropy, or squared error in units of the action range, per step (S, c)."""
+        if self.config.discrete:
+            return F.cross_entropy(predictions.flatten(0, 1), actions.flatten(), reduction="none").view_as(
+                actions
+            )
+        return ((predictions - actions) / self.action_scale).square().mean(-1)

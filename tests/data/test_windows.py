@@ -1,0 +1,128 @@
+"""Windows against plain loops over runs and episodes, and which of them are drawn."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import trajectories
+
+from dmh_lib.data import Trajectories
+from dmh_lib.data.windows import WindowConfig, WindowSampler
+from dmh_lib.errors import SettingError
+
+FIELDS = ("observations", "actions", "rewards", "ended", "mask")
+
+
+def data_of(runs: list[list[int]]) -> Trajectories:
+    """Trajectories of runs, each given by the lengths of its episodes; observations count the steps."""
+    lengths = [length for run in runs for length in run]
+    offsets = np.cumsum([0, *lengths])
+    ends = np.zeros(offsets[-1], dtype=bool)
+    ends[offsets[1:] - 1] = True
+    return Trajectories(
+        observations=np.arange(offsets[-1], dtype=np.float32)[:, None],
+        actions=np.arange(offsets[-1]) % 5,
+        rewards=np.arange(offsets[-1]) % 3,
+        terminations=ends & (np.arange(offsets[-1]) % 2 == 0),
+        truncations=ends & (np.arange(offsets[-1]) % 2 == 1),
+        offsets=offsets,
+        task_ids=np.zeros(len(lengths), dtype=int),
+        run_ids=np.repeat(np.arange(len(runs)), [len(run) for run in runs]),
+    )
+
+
+def plain_windows(data: Trajectories, context_len: int, start: str) -> list[list[int]]:
+    """The steps of every window that there is."""
+    windows = []
+    for first, stop in zip(data.run_offsets[:-1], data.run_offsets[1:], strict=True):
+        run_stop = int(data.offsets[stop])
+        for episode in range(first, stop):
+            begin = int(data.offsets[episode])
+            fits = begin + context_len <= run_stop
+            if episode == first or (fits and start == "any"):
+                windows.append(list(range(begin, min(begin + context_len, run_stop))))
+    return windows
+
+
+@given(
+    data=trajectories(max_episodes=10),
+    context_len=st.integers(1, 12),
+    start=st.sampled_from(["any", "first"]),
+    draws=st.data(),
+)
+def test_windows_are_those_of_plain_loops(data, context_len, start, draws):
+    sampler = WindowSampler(data, WindowConfig(start), context_len)
+    windows = plain_windows(data, context_len, start)
+    assert sampler.starts.tolist() == [steps[0] for steps in windows]
+    index = st.integers(0, len(windows) - 1)
+    chosen = draws.draw(st.lists(index, min_size=1, max_size=5))
+    batch = sampler.build(np.array(chosen))
+    longest = max(len(windows[window]) for window in chosen)
+    assert batch.mask.shape == (len(chosen), longest)
+    for row, window in enumerate(chosen):
+        steps = windows[window]
+        length = len(steps)
+        assert batch.mask[row].tolist() == [column < length for column in range(longest)]
+        for field in ("observations", "actions", "rewards"):
+            values = getattr(batch, field)[row]
+            assert (values[:length].numpy() == getattr(data, field)[steps]).all()
+            assert torch.isfinite(values).all()
+        ended = [bool(data.terminations[step] or data.truncations[step]) for step in steps]
+        assert batch.ended[row, :length].tolist() == ended
+    dtypes = (data.actions.dtype.name, "bool", "bool")
+    assert tuple(str(getattr(batch, name).numpy().dtype) for name in ("actions", "ended", "mask")) == dtypes
+
+
+def test_windows_by_hand():
+    # steps 0 1 | 2 3 4 | 5    6 | 7    8 9 | 10 11 | 12 13
+    data = data_of([[2, 3, 1], [1, 1], [2, 2, 2]])
+    sampler = WindowSampler(data, WindowConfig(), context_len=4)
+    assert sampler.starts.tolist() == [0, 2, 6, 8, 10]
+    batch = sampler.build(np.arange(5))
+    assert batch.observations[:, :, 0].tolist() == [
+        [0, 1, 2, 3],
+        [2, 3, 4, 5],
+        [6, 7, 7, 7],
+        [8, 9, 10, 11],
+        [10, 11, 12, 13],
+    ]
+    assert batch.mask.sum(1).tolist() == [4, 4, 2, 4, 4]
+    assert batch.ended[1].tolist() == [False, False, True, True]
+    first = WindowSampler(data, WindowConfig("first"), context_len=4)
+    assert first.starts.tolist() == [0, 6, 8]
+
+
+def test_all_places_are_equally_likely():
+    sampler = WindowSampler(data_of([[2] * 5, [3], [2, 2]]), WindowConfig(), context_len=4)
+    assert sampler.starts.tolist() == [0, 2, 4, 6, 10, 13]
+    drawn = sampler.sample(6000).observations[:, 0, 0].long()
+    shares = torch.bincount(drawn, minlength=14)[sampler.starts] / 6000
+    assert shares.tolist() == pytest.approx([1 / 6] * 6, abs=0.02)
+
+
+def same(one, other):
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in FIELDS)
+
+
+def test_seed_decides_and_a_stored_state_continues():
+    data = data_of([[2] * 30, [3] * 20])
+    one, other, third = (WindowSampler(data, WindowConfig(), 8, seed) for seed in (1, 1, 2))
+    batches = [sampler.sample(8) for sampler in (one, other, third)]
+    assert same(batches[0], batches[1])
+    assert not same(batches[0], batches[2])
+    assert not same(batches[0], other.sample(8))
+    one.sample(8)
+    third.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    for _ in range(3):
+        assert same(one.sample(8), third.sample(8))
+    assert same(batches[0], batches[0].to("cpu"))
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(SettingError, match="start: 'last'"):
+        WindowConfig("last")
+    with pytest.raises(SettingError, match="context_len: must be at least 1, got 0"):
+        WindowSampler(data_of([[1]]), WindowConfig(), 0)

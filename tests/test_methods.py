@@ -1,0 +1,51 @@
+"""The registry: every method is found by its name and by its settings, and its parts fit together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmh_lib.data.histories import make_histories
+from dmh_lib.data.searcher import SearcherConfig
+from dmh_lib.envs import GridVectorEnv, make_split, rules_of
+from dmh_lib.errors import SettingError
+from dmh_lib.methods import METHODS, label_of, method_named, method_of, name_of
+from dmh_lib.models import ADConfig, DMHConfig, ModelConfig
+from dmh_lib.training import TrainConfig, train
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_parts_fit_together(name: str, tmp_path: Path) -> None:
+    method = method_named(name)
+    config = method.config(2, 5)
+    assert name_of(config) == name
+    assert method_of(config) is method
+    assert method.config.from_dict(config.to_dict()) == config
+    data = make_histories(make_split("darkroom", num_train=2), SearcherConfig(runs_per_task=1, episodes=3))
+    model = train(data, config, tmp_path, config=TrainConfig(updates=1, batch_size=2)).model
+    assert type(model.config) is method.config
+    assert model.loss_names[0] == "total"
+    agent = method.agent(model, None)
+    agent.begin(3, seed=0)
+    env = GridVectorEnv(3, rules=rules_of("darkroom"), tasks=np.arange(3))
+    actions = agent.act(env.reset(seed=0)[0])
+    assert (actions.shape, actions.dtype) == ((3,), np.int64)
+
+
+def test_labels() -> None:
+    labels = [
+        label_of(config) for config in (DMHConfig(2, 5), ADConfig(2, 5), ADConfig(2, 5, backbone="mamba"))
+    ]
+    assert labels == ["DM-H", "AD", "AD-Mamba"]
+
+
+def test_what_belongs_to_no_method() -> None:
+    @dataclass(frozen=True)
+    class Own(ModelConfig):
+        pass
+
+    with pytest.raises(SettingError, match="Own belong to no method"):
+        name_of(Own(2, 5))
+    with pytest.raises(SettingError, match="'other' is not known; choose one of dm-h, ad"):
+        method_named("other")
