@@ -11,12 +11,8 @@ from dmh_lib.decode import Backend
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH, DMHConfig
 
-<<<<<<< HEAD
-ROWS, STEPS, OBS = 4, 60, 3
 BACKENDS = ("fused", "eager")
 
-=======
->>>>>>> ad
 CONFIGS = {
     "fused": {},
     "fused, return-to-go": {"use_return_to_go": True},
@@ -50,25 +46,7 @@ def play(agent: DMHAgent, life: tuple[np.ndarray, ...], forget: bool = False) ->
     return {name: np.stack(values) for name, values in kept.items()}
 
 
-<<<<<<< HEAD
-def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int) -> Trajectories:
-    observations, rewards, terminations, truncations = (part[:, row] for part in life)
-    ends = np.flatnonzero(terminations | truncations) + 1
-    return Trajectories(
-        observations=observations,
-        actions=actions[:, row],
-        rewards=rewards,
-        terminations=terminations,
-        truncations=truncations,
-        offsets=np.concatenate([[0], ends]),
-        task_ids=np.zeros(len(ends), dtype=int),
-        run_ids=np.zeros(len(ends), dtype=int),
-    )
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
-=======
->>>>>>> ad
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("equal", [True, False])
 @pytest.mark.parametrize("name", CONFIGS)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dmh_lib.agents.protocol import PlayConfig
+from dmh_lib.agents.protocol import PlayConfig, sample_actions
 from dmh_lib.decode import Backend, make_decoder
 from dmh_lib.models import DMH
 from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE
@@ -72,17 +72,12 @@ class DMHAgent:
         outputs = self._actor.act(subgoals, states, self._last_action, self._last_reward, self._step)
         if config.discrete:
             self.logits = outputs
-            self._last_action = self._choose(outputs)
+            chosen = sample_actions(torch.from_numpy(outputs), self.play.temperature, self._generator)
+            self._last_action = chosen.numpy()
             return self._last_action
         self._last_action = np.tanh(outputs)
         self.logits = self._last_action * self._scale
         return self.logits
-
-    def _choose(self, logits: NDArray[np.float32]) -> NDArray[np.int64]:
-        if self.play.temperature == 0:
-            return logits.argmax(-1)
-        chances = (torch.from_numpy(logits) / self.play.temperature).softmax(-1)
-        return torch.multinomial(chances, 1, generator=self._generator)[:, 0].numpy()
 
     def _begin_chunks(self, states: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         """Let Mamba read a chunk's start, and the transformer the sub-goal, in the given rows."""

@@ -39,6 +39,7 @@ class DMH(ActionModel):
 
     def __init__(self, config: DMHConfig) -> None:
         super().__init__(config)
+        self.slice_tokens: int | None = SLICE_TOKENS  # None takes all of the actor's work at once
         self.planner = SubgoalMamba(config)
         self.actor = ActionTransformer(config)
         self.goal_map = nn.Linear(config.obs_dim, config.goal_dim)
