@@ -1,5 +1,7 @@
 """Play on CPUs: each module's step as one compiled call, with the weights as they are when it is made."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -112,7 +114,9 @@ class FusedActor:
         self._weights = (
             embedding_rows(actor.embed_subgoal),
             embedding_rows(actor.embed_state),
-            table_rows(action) if isinstance(action, nn.Embedding) else embedding_rows(action),
+            table_rows(action)
+            if isinstance(action, nn.Embedding)
+            else embedding_rows(cast(nn.Linear, action)),
             embedding_rows(actor.embed_reward),
             table_rows(actor.embed_step),
             np.stack([pack_block(block) for block in blocks]),
