@@ -37,10 +37,8 @@ lab: .venv/installed
 	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks
 
 bench: .venv/installed
-	mkdir -p runs/benchmarks
-	set -e; for file in benchmarks/*.py; do \
-		$(BIN)/python $$file --json runs/benchmarks/$$(basename $$file .py).json; \
-	done
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/dmh bench all --dir runs/benchmarks
 
 clean:
 	rm -rf $(NOTEBOOKS) runs/darkroom runs/benchmarks data/darkroom-searcher.* data/darkroom-q-learning.* data/01_searcher.hdf5

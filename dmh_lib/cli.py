@@ -1,4 +1,4 @@
-"""The `dmh` command: make data, train, evaluate, run notebooks. Errors are one line and exit code 2."""
+"""The `dmh` command: make data, train, evaluate, run notebooks, measure. Errors are one line and exit 2."""
 
 import json
 import sys
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
-from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
+from dmh_lib.bench import BENCHMARKS, BenchSettings, block, envs, labels, scan
 from dmh_lib.data.contexts import ContextConfig
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.q_learning import QLearningConfig
@@ -242,11 +243,71 @@ class Run:
         print(f"wrote {output}")
 
 
+S = TypeVar("S", bound=BenchSettings)
+
+
+@dataclass(frozen=True)
+class Measure(Generic[S]):
+    """One benchmark."""
+
+    settings: Annotated[S, OmitArgPrefixes]
+    json: Path | None = None
+    """File for the result."""
+    quick: bool = False
+    """Tiny shapes in place of the settings, to see that it runs."""
+
+    def run(self) -> None:
+        from dmh_lib.bench.common import format_report
+        from dmh_lib.files import write_json
+
+        settings = self.settings.quick() if self.quick else self.settings
+        report = BENCHMARKS[settings.name](settings, progress=_progress())
+        if self.json:
+            write_json(self.json, report.to_dict())
+        print(format_report(report))
+
+
+@dataclass(frozen=True)
+class MeasureAll:
+    """Every benchmark, each in a process of its own, so that none inherits memory or threads."""
+
+    dir: Path = Path("runs/benchmarks")
+    """Folder for a JSON file of each and one page, README.md."""
+    quick: bool = False
+    """Tiny shapes, to see that they run."""
+
+    def run(self) -> None:
+        from dmh_lib.bench.suite import run_all
+
+        print(f"wrote {run_all(self.dir, quick=self.quick)}")
+
+
+def _measure(settings: type[BenchSettings]) -> Any:
+    return subcommand(settings.name, description=settings.__doc__)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed and memory on this machine."""
+
+    command: (
+        Annotated[Measure[scan.Settings], _measure(scan.Settings)]
+        | Annotated[Measure[block.Settings], _measure(block.Settings)]
+        | Annotated[Measure[labels.Settings], _measure(labels.Settings)]
+        | Annotated[Measure[envs.Settings], _measure(envs.Settings)]
+        | Annotated[MeasureAll, subcommand("all")]
+    )
+
+    def run(self) -> None:
+        self.command.run()
+
+
 Command = (
     Annotated[Data, subcommand("data")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Run, subcommand("run")]
+    | Annotated[Bench, subcommand("bench")]
 )
 
 

@@ -23,6 +23,10 @@ class SettingError(DMHError):
     """A setting has a value that cannot work."""
 
 
+class BenchmarkError(DMHError):
+    """The sides of a benchmark compute different things, or one of several benchmarks failed."""
+
+
 def require_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Raise SettingError unless a setting has one of the values that there are."""
     known = tuple(choices)

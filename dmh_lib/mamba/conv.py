@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import SEGMENT, arrays, compile_kernel, gather, scatter, threads
+from .kernels import SEGMENT, arrays, as_array, compile_kernel, gather, scatter, threads
 from .lanes import WIDTH, load, sigmoid, store
 
 
@@ -58,18 +58,21 @@ def causal_conv_torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def causal_conv_numba(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Like `causal_conv_torch` for tensors on the CPU, computed in float32 whatever their dtype."""
+    """Like `causal_conv_torch` for tensors on the CPU, computed in float32 whatever their dtype.
+
+    x is read, and the result written, in float32 or bfloat16 as it is; other dtypes are converted."""
     w = weight[:, 0].float()  # (D, K)
     b = w.new_zeros(w.shape[0]) if bias is None else bias.float()
-    return _FusedConv.apply(x.float(), w, b).to(x.dtype)
+    wide = x if x.dtype == torch.bfloat16 else x.float()
+    return _FusedConv.apply(wide, w, b).to(x.dtype)
 
 
 class _FusedConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        out = torch.empty(x.shape)  # (B, L, D), channel-last whatever x is
+        out = x.new_empty(x.shape)  # (B, L, D), channel-last whatever x is
         with threads(x.numel()):
-            forward_kernel()(*_arguments(x, weight, bias), out.numpy())
+            forward_kernel(x.dtype == torch.bfloat16)(*map(as_array, (x, weight, bias, out)))
         ctx.save_for_backward(x, weight, bias)
         return out
 
@@ -77,18 +80,14 @@ class _FusedConv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight, bias = ctx.saved_tensors
-        dx = torch.empty(x.shape)  # (B, L, D)
-        dweight = x.new_empty(x.shape[0], *weight.shape)  # (B, D, K)
-        dbias = x.new_empty(x.shape[0], *bias.shape)  # (B, D)
+        dx = x.new_empty(x.shape)  # (B, L, D)
+        dweight = weight.new_empty(x.shape[0], *weight.shape)  # (B, D, K)
+        dbias = weight.new_empty(x.shape[0], *bias.shape)  # (B, D)
         with threads(x.numel()):
-            backward_kernel()(
-                *_arguments(x, weight, bias), dout.numpy(), dx.numpy(), dweight.numpy(), dbias.numpy()
+            backward_kernel(x.dtype == torch.bfloat16)(
+                *map(as_array, (x, weight, bias, dout, dx, dweight, dbias))
             )
         return dx, dweight.sum(0), dbias.sum(0)
-
-
-def _arguments(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
 
 
 @numba.njit
@@ -182,12 +181,14 @@ def _backward(x, weight, bias, dout, dx, dweight, dbias):
 
 
 @cache
-def forward_kernel() -> Any:
+def forward_kernel(bfloat16: bool = False) -> Any:
     """The compiled `_forward`; the first call in a process compiles it or reads it from Numba's cache."""
-    return compile_kernel(_forward, *arrays(3, 2, 1, 3))
+    (wide,) = arrays(3, bfloat16=bfloat16)
+    return compile_kernel(_forward, wide, *arrays(2, 1), wide)
 
 
 @cache
-def backward_kernel() -> Any:
+def backward_kernel(bfloat16: bool = False) -> Any:
     """The compiled `_backward`; the first call in a process compiles it or reads it from Numba's cache."""
-    return compile_kernel(_backward, *arrays(3, 2, 1, 3, 3, 3, 2))
+    (wide,) = arrays(3, bfloat16=bfloat16)
+    return compile_kernel(_backward, wide, *arrays(2, 1), wide, wide, *arrays(3, 2))

@@ -10,7 +10,10 @@ from typing import Any
 import numba
 import torch
 from numba import types
+from numpy.typing import NDArray
+from torch import Tensor
 
+from .bfloat16 import BITS, as_element, as_float32
 from .lanes import WIDTH, load, store, transpose
 
 _settings: Any = numba.config  # its attributes are made at run time
@@ -21,7 +24,7 @@ _SERIAL_WORK = 2**16  # state updates that one thread does before a second has w
 
 @numba.njit
 def gather(tile, source, t0, t1, c0, c1):
-    """source (L, D), times t0..t1, channels c0..c1 -> tile (t1 - t0, WIDTH).
+    """source (L, D), times t0..t1, channels c0..c1 -> tile (t1 - t0, WIDTH); bfloat16 becomes float32.
 
     Whole vectors where channels or times lie side by side, number by number elsewhere."""
     if c1 - c0 < WIDTH:
@@ -36,16 +39,16 @@ def gather(tile, source, t0, t1, c0, c1):
             transpose(tile, t * WIDTH, WIDTH, source[t0 + t, c0:], 0, stride)
         for t in range(squares, t1 - t0):
             for c in range(WIDTH):
-                tile[t * WIDTH + c] = source[t0 + t, c0 + c]
+                tile[t * WIDTH + c] = as_float32(source[t0 + t, c0 + c])
     else:
         for t in range(t0, t1):
             for c in range(c0, c1):
-                tile[(t - t0) * WIDTH + c - c0] = source[t, c]
+                tile[(t - t0) * WIDTH + c - c0] = as_float32(source[t, c])
 
 
 @numba.njit
 def scatter(target, tile, t0, t1, c0, c1):
-    """tile (t1 - t0, WIDTH) -> target (L, D), times t0..t1, channels c0..c1."""
+    """tile (t1 - t0, WIDTH) -> target (L, D), times t0..t1, channels c0..c1; bfloat16 is rounded to."""
     if target.strides[1] == target.itemsize and c1 - c0 == WIDTH:
         for t in range(t0, t1):
             store(target[t, c0:], 0, load(tile, (t - t0) * WIDTH))
@@ -56,16 +59,22 @@ def scatter(target, tile, t0, t1, c0, c1):
             transpose(target[t0 + t, c0:], 0, stride, tile, t * WIDTH, WIDTH)
         for t in range(squares, t1 - t0):
             for c in range(WIDTH):
-                target[t0 + t, c0 + c] = tile[t * WIDTH + c]
+                target[t0 + t, c0 + c] = as_element(target, tile[t * WIDTH + c])
     else:
         for t in range(t0, t1):
             for c in range(c0, c1):
-                target[t, c] = tile[(t - t0) * WIDTH + c - c0]
+                target[t, c] = as_element(target, tile[(t - t0) * WIDTH + c - c0])
 
 
-def arrays(*dimensions: int) -> list[Any]:
-    """Numba types of float32 arrays of any strides, by number of dimensions."""
-    return [types.Array(types.float32, ndim, "A") for ndim in dimensions]
+def arrays(*dimensions: int, bfloat16: bool = False) -> list[Any]:
+    """Numba types of arrays of any strides, by number of dimensions: float32, or the bits of bfloat16."""
+    return [types.Array(BITS if bfloat16 else types.float32, ndim, "A") for ndim in dimensions]
+
+
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """What a kernel sees of a tensor on the CPU, a view: float32, or the bits of bfloat16."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def compile_kernel(function: Any, *argument_types: Any) -> Any:

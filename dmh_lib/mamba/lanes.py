@@ -17,14 +17,14 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba.core import cgutils, types
 from numba.extending import models, overload, register_model
 
-WIDTH = 16
+from .bfloat16 import BITS, intrinsic, narrow, widen
 
-# Kernels call an intrinsic without its typing context, which its declared type does not know.
-intrinsic: Any = numba.extending.intrinsic
+WIDTH = 16
 
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, WIDTH)
 _INT_VECTOR = ir.VectorType(ir.IntType(32), WIDTH)
+_HALF_VECTOR = ir.VectorType(ir.IntType(16), WIDTH)
 
 
 class LanesType(types.Type):
@@ -91,18 +91,33 @@ _register(operator.mul, _mul)
 _register(operator.truediv, _div)
 
 
-def _vector_pointer(context, builder, array_type, array, offset):
+def _pointer(context, builder, array_type, array, offset):
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(cgutils.gep(builder, data, offset), _VECTOR.as_pointer())
+    vector = _HALF_VECTOR if array_type.dtype == BITS else _VECTOR
+    return builder.bitcast(cgutils.gep(builder, data, offset), vector.as_pointer())
+
+
+def _load(context, builder, array_type, array, offset):
+    pointer = _pointer(context, builder, array_type, array, offset)
+    if array_type.dtype == BITS:
+        return widen(builder, builder.load(pointer, align=2))
+    return builder.load(pointer, align=4)
+
+
+def _store(context, builder, array_type, array, offset, lanes):
+    pointer = _pointer(context, builder, array_type, array, offset)
+    if array_type.dtype == BITS:
+        builder.store(narrow(builder, lanes), pointer, align=2)
+    else:
+        builder.store(lanes, pointer, align=4)
 
 
 @intrinsic
 def load(typing_context, array, offset):
-    """Lanes from a 1-D float32 array, contiguous from an element offset on."""
+    """Lanes from a 1-D array of float32 or bfloat16 bits, contiguous from an element offset on."""
 
     def codegen(context, builder, signature, args):
-        pointer = _vector_pointer(context, builder, signature.args[0], args[0], args[1])
-        return builder.load(pointer, align=4)
+        return _load(context, builder, signature.args[0], args[0], args[1])
 
     return LANES(array, types.intp), codegen
 
@@ -120,11 +135,10 @@ def spread(typing_context, array, offset):
 
 @intrinsic
 def store(typing_context, array, offset, lanes):
-    """Lanes into a 1-D float32 array, contiguous from an element offset on."""
+    """Lanes into a 1-D array of float32 or bfloat16 bits, contiguous from an element offset on."""
 
     def codegen(context, builder, signature, args):
-        pointer = _vector_pointer(context, builder, signature.args[0], args[0], args[1])
-        builder.store(args[2], pointer, align=4)
+        _store(context, builder, signature.args[0], args[0], args[1], args[2])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, LANES), codegen
@@ -135,22 +149,23 @@ def transpose(typing_context, target, target_offset, target_stride, source, sour
     """A square of WIDTH rows of WIDTH numbers, flipped: rows contiguous, offsets and strides in elements."""
 
     def codegen(context, builder, signature, args):
-        def pointer(first, row):
+        def at(first, row):
             offset = builder.add(
                 args[first + 1], builder.mul(args[first + 2], ir.Constant(args[1].type, row))
             )
-            return _vector_pointer(context, builder, signature.args[first], args[first], offset)
+            return signature.args[first], args[first], offset
 
         # log2(WIDTH) perfect shuffles of the rows with their other half turn rows into columns.
         half = WIDTH // 2
         low = ir.Constant(_INT_VECTOR, [i // 2 + i % 2 * WIDTH for i in range(WIDTH)])
         high = ir.Constant(_INT_VECTOR, [half + i // 2 + i % 2 * WIDTH for i in range(WIDTH)])
-        rows = [builder.load(pointer(3, row), align=4) for row in range(WIDTH)]
+        rows = [_load(context, builder, *at(3, row)) for row in range(WIDTH)]
         for _ in range(WIDTH.bit_length() - 1):
             pairs = list(zip(rows[:half], rows[half:], strict=True))
             rows = [builder.shuffle_vector(a, b, order) for a, b in pairs for order in (low, high)]
         for row, lanes in enumerate(rows):
-            builder.store(lanes, pointer(0, row), align=4)
+            array_type, array, offset = at(0, row)
+            _store(context, builder, array_type, array, offset, lanes)
         return context.get_dummy_value()
 
     return types.void(target, types.intp, types.intp, source, types.intp, types.intp), codegen

@@ -227,17 +227,25 @@ def _finish(tiles, params, sums, use_softplus, gated, steps):
     store(sums[1], 0, dbias)
 
 
-# One signature for any strides: a call never compiles another version for another memory layout.
-_INPUTS = [*arrays(3, 3, 2, 4, 4, 1, 3, 1, 2), types.boolean, types.boolean]
+def _inputs(wide: Any) -> list[Any]:
+    """Types of the arguments that both kernels begin with; `wide` is that of the (B, L, D) arrays."""
+    return [wide, wide, *arrays(2, 4, 4, 1), wide, *arrays(1, 2), types.boolean, types.boolean]
+
+
+# One signature for any strides: a call never compiles another version for another memory layout. Another one
+# reads and writes (B, L, D) arrays of bfloat16; those who never use them never wait for it to compile.
 
 
 @cache
-def forward_kernel() -> Any:
+def forward_kernel(bfloat16: bool = False) -> Any:
     """The compiled `_forward`; the first call in a process compiles it or reads it from Numba's cache."""
-    return compile_kernel(_forward, *_INPUTS, types.boolean, *arrays(3, 3, 4))
+    (wide,) = arrays(3, bfloat16=bfloat16)
+    return compile_kernel(_forward, *_inputs(wide), types.boolean, wide, *arrays(3, 4))
 
 
 @cache
-def backward_kernel() -> Any:
+def backward_kernel(bfloat16: bool = False) -> Any:
     """The compiled `_backward`; the first call in a process compiles it or reads it from Numba's cache."""
-    return compile_kernel(_backward, *_INPUTS, *arrays(4, 3, 3, 3, 3, 3, 5, 5, 2, 3, 2, 3))
+    (wide,) = arrays(3, bfloat16=bfloat16)
+    gradients = [wide, wide, *arrays(3, 5, 5, 2), wide, *arrays(2, 3)]
+    return compile_kernel(_backward, *_inputs(wide), *arrays(4), wide, *arrays(3), *gradients)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import SEGMENT, threads
+from .kernels import SEGMENT, as_array, threads
 from .scan_kernels import TASK_CHANNELS, backward_kernel, forward_kernel
 
 
@@ -25,34 +25,39 @@ def selective_scan_numba(
 ) -> tuple[Tensor, Tensor]:
     """Like `selective_scan_torch`, for tensors on the CPU, computed in float32 whatever their dtype.
 
-    Any strides are read as they are, and out has those of u: channel-last data needs no copy. The backward
-    recomputes the states, so that memory stays a small multiple of the inputs'. Gradients are not
-    themselves differentiable. Results do not depend on the number of threads.
+    Any strides are read as they are, and out has those of u: channel-last data needs no copy. Nor do u, delta
+    and z in bfloat16; other mixtures of dtypes are converted first. The backward recomputes the states, so
+    that memory stays a small multiple of the inputs'. Gradients are not themselves differentiable. Results do
+    not depend on the number of threads.
     """
     batch, channels, length = u.shape
+    dtype = u.dtype
+    if any(x is not None and x.dtype != torch.bfloat16 for x in (u, delta, z)):
+        u, delta, z = u.float(), delta.float(), None if z is None else z.float()
+    A, B, C = A.float(), B.float(), C.float()
     groups = lcm(*(matrix.shape[1] for matrix in (_grouped(B), _grouped(C)) if matrix is not None))
     # A constant B or C scales the state of its channel, so it may wait until the state is read: the kernel
     # then sees ones over time (no memory: expanded) and one weight for each channel and state.
-    weight = torch.ones_like(A, dtype=torch.float32)  # (D, N)
+    weight = torch.ones_like(A)  # (D, N)
     for matrix in (B, C):
         if matrix.dim() == 2:
-            weight = weight * matrix.float()
+            weight = weight * matrix
     ones = weight.new_ones(()).expand(batch, groups, A.shape[1], length)
     out, last = _FusedScan.apply(
-        u.float(),
-        delta.float(),
-        A.float(),
+        u,
+        delta,
+        A,
         _over_time(B, groups, ones),
         _over_time(C, groups, ones),
         weight.new_zeros(channels) if D is None else D.float(),
-        None if z is None else z.float(),
+        z,
         weight.new_zeros(channels) if delta_bias is None else delta_bias.float(),
         weight,
         delta_softplus,
     )
     if B.dim() == 2:
-        last = last * B.float()
-    return out.to(u.dtype), last
+        last = last * B
+    return out.to(dtype), last
 
 
 def state_update_numba(
@@ -110,11 +115,12 @@ def _over_time(matrix: Tensor, groups: int, ones: Tensor) -> Tensor:
     if grouped is None:
         return ones
     repeats = groups // grouped.shape[1]
-    return (grouped if repeats == 1 else grouped.repeat_interleave(repeats, dim=1)).float()
+    return grouped if repeats == 1 else grouped.repeat_interleave(repeats, dim=1)
 
 
 class _FusedScan(torch.autograd.Function):
-    """float32 tensors: u, delta, z (B, D, L); A, weight (D, N); B, C (B, G, N, L); D, bias (D,)."""
+    """u, delta, z (B, D, L), float32 or bfloat16 together; A, weight (D, N); B, C (B, G, N, L); D, bias (D,),
+    float32."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
@@ -123,11 +129,11 @@ class _FusedScan(torch.autograd.Function):
         batch, channels, length = u.shape
         keep = any(ctx.needs_input_grad)
         out = torch.empty_like(u)  # (B, D, L), strides of u where u is dense
-        last = u.new_zeros(batch, *A.shape)  # (B, D, N)
+        last = A.new_zeros(batch, *A.shape)  # (B, D, N)
         segments = -(-length // SEGMENT) if keep else 1
-        checkpoints = u.new_empty(batch, segments - 1, B.shape[2], channels)  # (B, S - 1, N, D)
+        checkpoints = A.new_empty(batch, segments - 1, B.shape[2], channels)  # (B, S - 1, N, D)
         with threads(u.numel() * A.shape[1]):
-            forward_kernel()(
+            forward_kernel(u.dtype == torch.bfloat16)(
                 *_kernel_inputs(tensors, use_softplus),
                 keep,
                 _time_major(out),
@@ -143,16 +149,16 @@ class _FusedScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor, dlast: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, checkpoints = ctx.saved_tensors
-        u, delta, A, B, z = tensors[0], tensors[1], tensors[2], tensors[3], tensors[6]
+        u, delta, A, B, *_, z, _, _ = tensors
         batch, channels, length = u.shape
         blocks = -(-(channels // B.shape[1]) // TASK_CHANNELS)
         du, ddelta = torch.empty_like(u), torch.empty_like(delta)  # (B, D, L)
         dz = None if z is None else torch.empty_like(z)  # (B, D, L)
-        dA, dweight = u.new_empty(2, batch, *A.shape)  # (B, D, N)
-        dD, dbias = u.new_empty(2, batch, channels)  # (B, D)
-        dB, dC = u.new_zeros(2, batch, B.shape[1], blocks, B.shape[2], length)  # (B, G, blocks, N, L)
+        dA, dweight = A.new_empty(2, batch, *A.shape)  # (B, D, N)
+        dD, dbias = A.new_empty(2, batch, channels)  # (B, D)
+        dB, dC = A.new_zeros(2, batch, B.shape[1], blocks, B.shape[2], length)  # (B, G, blocks, N, L)
         with threads(u.numel() * A.shape[1]):
-            backward_kernel()(
+            backward_kernel(u.dtype == torch.bfloat16)(
                 *_kernel_inputs(tensors, ctx.use_softplus),
                 checkpoints.numpy(),
                 _time_major(dout),
@@ -197,4 +203,4 @@ def _kernel_inputs(tensors: list[Any], use_softplus: bool) -> tuple[Any, ...]:
 
 def _time_major(tensor: Tensor) -> np.ndarray:
     """(B, D, L) -> (B, L, D), a view."""
-    return tensor.detach().numpy().transpose(0, 2, 1)
+    return as_array(tensor).transpose(0, 2, 1)

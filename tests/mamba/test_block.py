@@ -194,18 +194,22 @@ def test_small_random_shapes(batch: int, length: int, d_model: int, d_state: int
 @pytest.mark.parametrize("channels", [3, 16, 37])
 @pytest.mark.parametrize("length", [1, 63, 64, 130])
 @pytest.mark.parametrize("width", [1, 2, 4, 7])
-def test_convolution(channels: int, length: int, width: int):
+@pytest.mark.parametrize("storage", [torch.float32, torch.bfloat16])
+def test_convolution(channels: int, length: int, width: int, storage: torch.dtype):
     torch.manual_seed(0)
     wide = torch.randn(2, length, 2 * channels)
     leaves = (wide.chunk(2, dim=-1)[0], torch.randn(channels, 1, width), torch.randn(channels))
     cotangent = torch.randn(2, length, channels)
     results = []
-    for function, dtype in ((causal_conv, torch.float32), (causal_conv_torch, torch.float64)):
-        inputs = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+    for function, dtype in ((causal_conv, storage), (causal_conv_torch, torch.float64)):
+        inputs = [leaf.to(storage).to(dtype).requires_grad_() for leaf in leaves]
         out = function(*inputs)
-        results.append((out, *torch.autograd.grad(out, inputs, cotangent.to(dtype))))
+        results.append((out, *torch.autograd.grad(out, inputs, cotangent.to(storage).to(dtype))))
+    rounding = 2**-8 if storage == torch.bfloat16 else 0.0  # each result is rounded once
     for fused, reference in zip(*results, strict=True):
-        torch.testing.assert_close(fused.double(), reference, rtol=1e-4, atol=1e-5 * length**0.5)
+        assert fused.dtype == storage
+        tolerance = {"rtol": rounding + 1e-4, "atol": 1e-5 * length**0.5}
+        torch.testing.assert_close(fused.double(), reference, **tolerance)
 
 
 def test_bfloat16_and_float64():

@@ -3,16 +3,18 @@
 import sys
 from types import ModuleType
 
+import numba
 import pytest
 import torch
 from torch import Tensor
 
 from dmh_lib.errors import SettingError
-from dmh_lib.mamba import scan, selective_scan, warm_up
+from dmh_lib.mamba import scan, scan_numba, selective_scan, warm_up
 from dmh_lib.mamba.scan_torch import selective_scan_torch
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 TOLERANCE = 1e-5  # relative to the largest value
+ROUNDING = 2**-8  # half a unit in the last place of bfloat16: results are rounded once, at the very end
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +58,9 @@ def run(inputs: dict[str, Tensor | None], softplus: bool = True, **options) -> d
     leaves = {name: x.detach().requires_grad_() for name, x in inputs.items() if x is not None}
     out, last = selective_scan(**leaves, delta_softplus=softplus, return_last_state=True, **options)
     generator = torch.Generator().manual_seed(0)
-    loss = sum((x.double() * torch.randn(x.shape, generator=generator)).sum() for x in (out, last))
+    # cotangents that bfloat16 holds exactly, since autograd gives them the dtype of out
+    cotangents = [torch.randn(x.shape, generator=generator).bfloat16() for x in (out, last)]
+    loss = sum((x.double() * y).sum() for x, y in zip((out, last), cotangents, strict=True))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     return {"out": out, "last": last, **dict(zip(leaves, gradients, strict=True))}
 
@@ -66,9 +70,14 @@ def double(inputs: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
 
 
 def assert_agrees(inputs: dict[str, Tensor | None], softplus: bool = True) -> None:
-    result, expected = run(inputs, softplus, backend="numba"), run(double(inputs), softplus)
-    errors = {name: relative(result[name], expected[name]) for name in expected}
-    assert max(errors.values()) < TOLERANCE, errors
+    """In float32, and in bfloat16 with the inputs rounded for both sides."""
+    for dtype, tolerance in ((torch.float32, TOLERANCE), (torch.bfloat16, TOLERANCE + ROUNDING)):
+        rounded = {name: None if x is None else x.to(dtype) for name, x in inputs.items()}
+        result, expected = run(rounded, softplus, backend="numba"), run(double(rounded), softplus)
+        errors = {name: relative(result[name], expected[name]) for name in expected}
+        assert errors.pop("last") < TOLERANCE
+        assert max(errors.values()) < tolerance, errors
+        assert all(x.dtype == dtype for name, x in result.items() if name != "last")
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 64, 65, 130, 1000])
@@ -116,8 +125,9 @@ def test_large_and_tiny_steps():
 
 
 @pytest.mark.parametrize("channels", [6, 32])
-def test_non_contiguous_inputs(channels: int):
-    inputs = make_inputs(channels=channels, length=37)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_non_contiguous_inputs(channels: int, dtype: torch.dtype):
+    inputs = {name: x.to(dtype) for name, x in make_inputs(channels=channels, length=37).items()}
     strided = {name: torch.stack([x, x], dim=-1)[..., 0] for name, x in inputs.items()}
     last = {name: x.mT.contiguous().mT if x.dim() > 1 else x for name, x in inputs.items()}
     expected = run(inputs, backend="numba")
@@ -139,6 +149,26 @@ def test_half_precision(dtype: torch.dtype, backend: str):
     assert all(relative(result[name], expected[name]) < 1e-2 for name in expected)
 
 
+@pytest.mark.parametrize("missing", [(), ("z",)])
+def test_bfloat16_is_not_copied_to_float32(missing: tuple[str, ...]):
+    inputs = {name: x.bfloat16().requires_grad_() for name, x in make_inputs().items() if name not in missing}
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        selective_scan(**inputs, backend="numba")
+    wide = [x for x in kept if x.shape == inputs["u"].shape]
+    given = [inputs[name] for name in ("u", "delta", "z") if name in inputs]
+    assert {x.data_ptr() for x in wide} == {x.data_ptr() for x in given}
+
+
+@pytest.mark.parametrize("odd", ["u", "delta", "z"])
+def test_mixed_precision(odd: str):
+    inputs = make_inputs(length=40)
+    mixed = {name: x.to(torch.float32 if name == odd else torch.bfloat16) for name, x in inputs.items()}
+    result, expected = run(mixed, backend="numba"), run(double(mixed))
+    assert all(result[name].dtype == x.dtype for name, x in mixed.items())
+    assert all(relative(result[name], expected[name]) < TOLERANCE + ROUNDING for name in expected)
+
+
 def test_returns_out_alone_unless_asked():
     inputs = make_inputs()
     out, last = selective_scan(**inputs, return_last_state=True)
@@ -158,9 +188,10 @@ def test_last_state_continues_the_sequence():
     torch.testing.assert_close(decay * first + second, whole)
 
 
-def test_nan_is_not_hidden():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nan_is_not_hidden(dtype: torch.dtype):
     for name in ("u", "delta", "A"):
-        inputs = make_inputs()
+        inputs = {key: x.to(dtype) for key, x in make_inputs().items()}
         inputs[name].view(-1)[0] = torch.nan
         assert selective_scan(**inputs, delta_softplus=True).isnan().any()
 
@@ -182,6 +213,26 @@ def test_threads_and_repetition_change_no_bit():
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(results[0][name], other[name]) for other in results[1:] for name in other)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_kernels_take_as_many_threads_as_pytorch(threads: int, monkeypatch: pytest.MonkeyPatch):
+    kernel, counts = scan_numba.forward_kernel(), []
+
+    def counting(*args):
+        counts.append(numba.get_num_threads())
+        kernel(*args)
+
+    monkeypatch.setattr(scan_numba, "forward_kernel", lambda bfloat16: counting)
+    before, own = torch.get_num_threads(), numba.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for length in (2, 2000):  # too short to share, and long
+            selective_scan(**make_inputs(channels=64, length=length, states=16))
+    finally:
+        torch.set_num_threads(before)
+    assert counts == [1, min(threads, numba.config.NUMBA_NUM_THREADS)]
+    assert numba.get_num_threads() == own
 
 
 class OnDevice:

@@ -1,0 +1,13 @@
+"""Benchmarks: a module per question, with `Settings` and a `run` that first checks, then measures."""
+
+from collections.abc import Callable
+
+from . import block, envs, labels, scan
+from .common import BenchSettings, Report
+
+BENCHMARKS: dict[str, Callable[..., Report]] = {
+    module.Settings.name: module.run for module in (scan, block, labels, envs)
+}
+"""By the name that `dmh bench NAME` knows, in the order in which `dmh bench all` runs them."""
+
+__all__ = ["BENCHMARKS", "BenchSettings", "Report"]
