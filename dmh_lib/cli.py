@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
-from dmh_lib.bench import BENCHMARKS, BenchSettings, block, envs, labels, scan
+from dmh_lib.bench import BENCHMARKS, BenchSettings, block, envs, labels, online, scaling, scan, train
 from dmh_lib.data.contexts import ContextConfig
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.q_learning import QLearningConfig
@@ -293,6 +293,9 @@ class Bench:
     command: (
         Annotated[Measure[scan.Settings], _measure(scan.Settings)]
         | Annotated[Measure[block.Settings], _measure(block.Settings)]
+        | Annotated[Measure[train.Settings], _measure(train.Settings)]
+        | Annotated[Measure[online.Settings], _measure(online.Settings)]
+        | Annotated[Measure[scaling.Settings], _measure(scaling.Settings)]
         | Annotated[Measure[labels.Settings], _measure(labels.Settings)]
         | Annotated[Measure[envs.Settings], _measure(envs.Settings)]
         | Annotated[MeasureAll, subcommand("all")]

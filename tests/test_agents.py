@@ -109,20 +109,12 @@ def test_memory_does_not_grow(backend: Backend) -> None:
     agent = DMHAgent(make_model(), backend=backend)
     life = lifetimes(equal=True)
 
-    def size(thing: object) -> int:
-        if isinstance(thing, list | tuple):
-            return sum(size(part) for part in thing)
-        return getattr(getattr(thing, "tensor", thing), "nbytes", 0)
-
-    def held() -> int:
-        return size([*vars(agent._planner).values(), *vars(agent._actor).values(), *vars(agent).values()])
-
     play(agent, life)
-    assert (before := held()) > 0
+    assert (before := agent.state_bytes) > 0
     for step in range(STEPS):
         agent.act(life[0][step])
         agent.observe(*(part[step] for part in life[1:]))
-    assert held() == before
+    assert agent.state_bytes == before
 
 
 def test_the_released_codes_window_slides_over_chunks() -> None:

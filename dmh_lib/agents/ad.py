@@ -75,6 +75,25 @@ class ADAgent:
         self._memory.observe((self._last_action, gained, ended))
 
     @torch.inference_mode()
+    def read(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        ended: NDArray[np.bool_],
+    ) -> None:
+        """Take in steps (T, B, …), right after `begin`, as if the agent had lived them."""
+        model, device = self.model, self._device
+        states = model.normalise(torch.as_tensor(np.asarray(observations, dtype=np.float32), device=device))
+        kind = torch.long if model.config.discrete else torch.float32
+        outcome = (
+            model.scale_actions(torch.as_tensor(actions, dtype=kind, device=device)),
+            torch.as_tensor(rewards, dtype=torch.float32, device=device),
+            torch.as_tensor(ended, dtype=torch.bool, device=device),
+        )
+        self._memory.read(states, outcome)
+
+    @torch.inference_mode()
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Empty the memory of the marked environments."""
         self._memory.forget(np.asarray(rows))
@@ -123,6 +142,20 @@ class _Window:
         if self._cache is not None and (tokens := self._model.end_tokens(outcome, steps)):
             self._append(tokens)
         self._held += 1
+
+    def read(self, states: Tensor, outcome: Outcome) -> None:
+        """Hold what would be left of steps (T, B, …) lived one by one."""
+        length, room = len(states), self._model.config.context_len
+        if length > room:
+            keep = room // 2
+            length = keep + 1 + (length - room - 1) % (room - keep)
+        parts = tuple(part[len(part) - length :].transpose(0, 1) for part in (states, *outcome))  # (B, T, …)
+        for mine, new in zip((self._states, *self._outcome), parts, strict=True):
+            mine[:, :length] = new
+        self._held[:] = length
+        if self._cache is not None:
+            tokens = self._model.window_tokens(parts[0], (parts[1], parts[2], parts[3]))
+            self._transformer.extend(tokens, self._cache, 0)
 
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Empty the windows of the marked rows (B,)."""
@@ -195,6 +228,12 @@ class _Recurrence:
             self._mamba.step(token, self._cache)
         self._last = outcome
         self._steps += 1
+
+    def read(self, states: Tensor, outcome: Outcome) -> None:
+        """Go through steps (T, B, …), one by one."""
+        for step, state in enumerate(states):
+            self.act(state)
+            self.observe(_at(outcome, step))
 
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Empty the state of the marked rows (B,)."""

@@ -57,6 +57,11 @@ class DMHAgent:
         self.subgoals = np.zeros((num_envs, config.goal_dim), dtype=np.float32)
         self._spread = np.zeros_like(self.subgoals)  # log-variance
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all that the agent remembers of its environments; the horizon does not matter to it."""
+        return self._planner.state_bytes + self._actor.state_bytes
+
     @torch.inference_mode()
     def act(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Choose an action in every environment."""

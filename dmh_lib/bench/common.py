@@ -83,6 +83,11 @@ def _added_at_peak(prepare: Callable[[], Callable[[], object]]) -> int:
     return max(0, peak - before)
 
 
+def resident_memory() -> int | None:
+    """Bytes of this process in memory now, or None where the system cannot tell."""
+    return _resident("VmRSS") if sys.platform == "linux" else None
+
+
 def _resident(field_name: str) -> int:
     """Bytes in a line like `VmRSS:   223536 kB` of this process's status."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

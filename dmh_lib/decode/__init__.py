@@ -18,6 +18,10 @@ Backend = Literal["fused", "eager"]
 class Planner(Protocol):
     """The sub-goal Mamba over B environments. `rows` (b,) are those concerned; other arguments are theirs."""
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what is remembered."""
+
     def begin_chunk(
         self, states: Floats, returns_to_go: Floats, chunk_rewards: Floats, done: Ints, rows: Ints
     ) -> tuple[Floats, Floats]:
@@ -33,6 +37,10 @@ class Planner(Protocol):
 
 class Actor(Protocol):
     """The action transformer over B environments, each at a step of its own within its chunk."""
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what is remembered."""
 
     def begin_chunk(self, subgoals: Floats, rows: Ints) -> None:
         """Forget the chunk before and take in the next one's sub-goals (b, G)."""

@@ -24,6 +24,11 @@ class EagerPlanner:
         self._planner, self._device = model.planner, model.obs_mean.device
         self._memory = model.planner.allocate_cache(num_envs)
 
+    @property
+    def state_bytes(self) -> int:
+        """See `decode.Planner`."""
+        return sum(state.nbytes for layer in self._memory for state in layer)
+
     def begin_chunk(
         self, states: Floats, returns_to_go: Floats, chunk_rewards: Floats, done: Ints, rows: Ints
     ) -> tuple[Floats, Floats]:
@@ -61,6 +66,11 @@ class EagerActor:
         self._actor, self._device = model.actor, model.obs_mean.device
         self._cache = model.actor.allocate_cache(num_envs)
 
+    @property
+    def state_bytes(self) -> int:
+        """See `decode.Actor`."""
+        return self._cache.tensor.nbytes
+
     def begin_chunk(self, subgoals: Floats, rows: Ints) -> None:
         """See `decode.Actor`."""
         chosen, index = _tensors(self._device, subgoals, rows)
@@ -96,6 +106,11 @@ class WindowActor:
             np.zeros((num_envs, config.chunk_len, *shape), dtype=kind)
             for shape, kind in zip(shapes, kinds, strict=True)
         ]
+
+    @property
+    def state_bytes(self) -> int:
+        """See `decode.Actor`."""
+        return sum(part.nbytes for part in self._parts)
 
     def begin_chunk(self, subgoals: Floats, rows: Ints) -> None:
         """Nothing to do: chunks are not what this window follows."""

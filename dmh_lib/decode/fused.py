@@ -71,6 +71,11 @@ class FusedPlanner:
         self._scratch = np.zeros((_tasks(num_envs), size), dtype=np.float32)
         self._outputs = np.zeros((num_envs, 2 * config.goal_dim), dtype=np.float32)
 
+    @property
+    def state_bytes(self) -> int:
+        """See `decode.Planner`."""
+        return self._windows.nbytes + self._memory.nbytes
+
     def begin_chunk(
         self, states: Floats, returns_to_go: Floats, chunk_rewards: Floats, done: Ints, rows: Ints
     ) -> tuple[Floats, Floats]:
@@ -131,6 +136,11 @@ class FusedActor:
         self._places = np.zeros((len(self._scratch), 3, rows), dtype=np.int64)
         self._outputs = np.zeros((num_envs, config.action_dim), dtype=np.float32)
         self._actions = np.zeros((num_envs, 1 if config.discrete else config.action_dim), dtype=np.float32)
+
+    @property
+    def state_bytes(self) -> int:
+        """See `decode.Actor`."""
+        return self._keys.nbytes + self._values.nbytes
 
     def begin_chunk(self, subgoals: Floats, rows: Ints) -> None:
         """Nothing to do: step 0 reads the sub-goal and overwrites the cache from its first place on."""

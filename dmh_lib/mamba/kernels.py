@@ -89,8 +89,11 @@ def compile_kernel(function: Any, *argument_types: Any) -> Any:
 def threads(work: int) -> Iterator[None]:
     """As many threads as PyTorch uses, so that one setting rules both; one where the work, in state updates,
     is too small to share."""
+    wanted = torch.get_num_threads()
     before = numba.get_num_threads()
-    limit = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
+    if torch.get_num_threads() != wanted:  # Numba starting its threads sets OpenMP's number for the process
+        torch.set_num_threads(wanted)
+    limit = min(wanted, _settings.NUMBA_NUM_THREADS)
     numba.set_num_threads(limit if work > _SERIAL_WORK else 1)
     try:
         yield

@@ -151,8 +151,10 @@ class AD(ActionModel):
 
     def outputs(self, states: Tensor, outcome: Outcome) -> Tensor:
         """What the head says at every step of windows, (B, L, A), from parts (B, L, …), states normalised."""
-        hidden = self.backbone(self.window_tokens(states, outcome))
-        return self.head(hidden[:, :: self.config.tokens_per_step])
+        tokens, size = self.window_tokens(states, outcome), self.config.tokens_per_step
+        if size > 1 and isinstance(self.backbone, CausalTransformer):
+            return self.head(self.backbone(tokens, slice(None, None, size)))
+        return self.head(self.backbone(tokens)[:, ::size])
 
     def predict(self, observations: Tensor, actions: Tensor, rewards: Tensor, ended: Tensor) -> Tensor:
         """Logits or continuous actions (B, L, action_dim) for windows in raw units.

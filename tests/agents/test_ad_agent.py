@@ -198,3 +198,24 @@ def test_seed_and_temperature(backbone: str) -> None:
     cold = play(ADAgent(model, PlayConfig(temperature=1e-4)), life)["actions"]
     np.testing.assert_array_equal(cold, greedy["actions"])
     assert (one != greedy["actions"]).any()
+
+
+@pytest.mark.parametrize("length", [7, 16, 17, 40, 55])
+@pytest.mark.parametrize(("backbone", "tokens"), LAYOUTS)
+def test_reading_a_history_is_as_good_as_living_it(backbone: str, tokens: str, length: int) -> None:
+    """Shorter than the window, as long, just rolled over, and rolled over more than once."""
+    model = make_model(backbone, tokens, context_len=16)
+    life = lifetimes(equal=False)
+    lived = ADAgent(model)
+    played = play(lived, life)
+    observations, rewards, terminations, truncations = life
+    for cached in (True, False) if backbone == "transformer" else (True,):
+        agent = ADAgent(model, cached=cached)
+        agent.begin(ROWS)
+        history = observations, played["actions"], rewards, terminations | truncations
+        agent.read(*(part[:length] for part in history))
+        for step in range(length, STEPS):
+            agent.act(observations[step])
+            np.testing.assert_allclose(agent.logits.numpy(), played["logits"][step], **NEAR)
+            agent._last_action = torch.from_numpy(played["actions"][step])
+            agent.observe(rewards[step], terminations[step], truncations[step])

@@ -1,5 +1,6 @@
 """The fused scan against the float64 reference, and the function that chooses between backends."""
 
+import subprocess
 import sys
 from types import ModuleType
 
@@ -233,6 +234,16 @@ def test_kernels_take_as_many_threads_as_pytorch(threads: int, monkeypatch: pyte
         torch.set_num_threads(before)
     assert counts == [1, min(threads, numba.config.NUMBA_NUM_THREADS)]
     assert numba.get_num_threads() == own
+
+
+def test_kernels_leave_pytorchs_threads_alone():
+    """Numba's threads start with the first parallel call in a process, and must not change OpenMP's number."""
+    code = (
+        "import torch; torch.set_num_threads(1); from dmh_lib.mamba import Mamba;"
+        "Mamba(16)(torch.randn(1, 4, 16)).sum().backward(); print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
 
 
 class OnDevice:
