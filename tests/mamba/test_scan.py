@@ -237,7 +237,7 @@ def test_kernels_take_as_many_threads_as_pytorch(threads: int, monkeypatch: pyte
 
 
 def test_kernels_leave_pytorchs_threads_alone():
-    """Numba's threads start with the first parallel call in a process, and must not change OpenMP's number."""
+    """Numba starts threads with the first parallel call in a process, and sets OpenMP's number with them."""
     code = (
         "import torch; torch.set_num_threads(1); from dmh_lib.mamba import Mamba;"
         "Mamba(16)(torch.randn(1, 4, 16)).sum().backward(); print(torch.get_num_threads())"
