@@ -15,8 +15,8 @@ NOTEBOOKS = runs/walkthrough
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
-	@echo "compiling the CPU kernels once"
-	$(BIN)/python -c "from dmh_lib.mamba import warm_up; warm_up()"
+	@echo "compiling the CPU kernels once, about a minute"
+	$(BIN)/python -c "from dmh_lib.warm_up import warm_up; warm_up(progress=True)"
 	touch $@
 
 walkthrough: .venv/installed

@@ -103,6 +103,18 @@ def bars(
     return figure
 
 
+def ranking(values: Mapping[str, float], title: str, x: str) -> go.Figure:
+    """One horizontal bar per name on a logarithmic axis, longest on top, its number beside it."""
+    names = sorted(values, key=lambda name: values[name])
+    sizes = [values[name] for name in names]
+    figure = _figure(title, x, "", margin={"l": 300, "r": 70, "t": 60, "b": 60})
+    texts = [f"{size:,.0f} ×" for size in sizes]
+    figure.add_bar(x=sizes, y=names, orientation="h", text=texts, textposition="outside", cliponaxis=False)
+    highest = float(np.log10(max(sizes)))
+    figure.update_xaxes(type="log", range=[0, highest + 0.35], dtick=1, tickformat=",~r")
+    return figure
+
+
 def heatmap(
     values: ArrayLike, title: str, x: str, y: str, *, colorbar: str = "", diverging: bool = False
 ) -> go.Figure:

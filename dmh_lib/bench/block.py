@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from dmh_lib.mamba import Mamba, warm_up
+from dmh_lib.mamba import Mamba
+from dmh_lib.warm_up import warm_up
 
 from .common import Check, Report, agreement, installed, not_installed, timed
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dmh_lib.mamba import warm_up
 from dmh_lib.mamba.scan_numba import selective_scan_numba
 from dmh_lib.mamba.scan_torch import selective_scan_torch
+from dmh_lib.warm_up import warm_up
 
 from .common import (
     MIB,

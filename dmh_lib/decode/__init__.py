@@ -1,18 +1,20 @@
 """The two modules of DM-H at play, step by step, by the fastest way that serves: arrays in, arrays out."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dmh_lib.decode.eager import EagerActor, EagerPlanner, WindowActor
 from dmh_lib.decode.fused import FusedActor, FusedPlanner, can_fuse
+from dmh_lib.decode.graph import GraphActor
 from dmh_lib.errors import SettingError, require_choice
-from dmh_lib.models import DMH
+from dmh_lib.models import DMH, DMHConfig
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Backend = Literal["fused", "eager"]
+Backend = Literal["fused", "graph", "eager"]
 
 
 class Planner(Protocol):
@@ -55,30 +57,42 @@ class Actor(Protocol):
         """What step `steps` did, and whether it ended its episode."""
 
 
+def choose_backend(config: DMHConfig, device: torch.device, dtype: torch.dtype) -> Backend:
+    """The fastest backend for a model of these sizes where it lies."""
+    if device.type == "cpu" and dtype == torch.float32 and can_fuse(config):
+        return "fused"
+    return "graph" if device.type == "cuda" else "eager"
+
+
 def make_decoder(model: DMH, num_envs: int, backend: Backend | None = None) -> tuple[Planner, Actor]:
     """What plays `num_envs` environments with the weights as they are now.
 
     Args:
         model: DM-H, in evaluation mode.
         num_envs: B.
-        backend: "fused" (one compiled call per step, CPU) or "eager" (plain PyTorch, any device); None
-            takes "fused" where it serves.
+        backend: "fused" (one compiled call per step, CPU), "graph" (a recorded CUDA graph per step) or
+            "eager" (plain PyTorch, any device); None takes the fastest.
 
     Raises:
         SettingError: the backend is unknown or cannot serve this model.
     """
+    weight, config = model.actor.head.weight, model.config
+    best = choose_backend(config, weight.device, weight.dtype)
     if backend is not None:
-        require_choice("backend", backend, ("fused", "eager"))
-    serves = can_fuse(model)
-    if backend == "fused" and not serves:
-        raise SettingError(
-            "backend: 'fused' needs a float32 model on the CPU whose d_model / heads is a multiple of 16"
-        )
-    fused = serves and backend != "eager"
-    planner: Planner = FusedPlanner(model, num_envs) if fused else EagerPlanner(model, num_envs)
-    if model.config.sliding_window:
+        require_choice("backend", backend, get_args(Backend))
+        if backend not in (best, "eager"):
+            fused = "float32 on the CPU and d_model / heads a multiple of 16"
+            needs = "a CUDA device" if backend == "graph" else fused
+            raise SettingError(f"backend: {backend!r} needs {needs}; leave it out for {best!r}")
+    chosen = backend or best
+    if chosen == "fused":
+        planner: Planner = FusedPlanner(model, num_envs)
+    else:
+        planner = EagerPlanner(model, num_envs)
+    if config.sliding_window:
         return planner, WindowActor(model, num_envs)
-    return planner, FusedActor(model, num_envs) if fused else EagerActor(model, num_envs)
+    actors: dict[str, type[Actor]] = {"fused": FusedActor, "graph": GraphActor, "eager": EagerActor}
+    return planner, actors[chosen](model, num_envs)  # type: ignore[call-arg]
 
 
-__all__ = ["Actor", "Backend", "Planner", "make_decoder"]
+__all__ = ["Actor", "Backend", "Planner", "choose_backend", "make_decoder"]

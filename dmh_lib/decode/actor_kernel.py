@@ -117,9 +117,11 @@ def _act(
     weights (layers, 12 d² + 13 d), tail (2 d + head); keys (layers, B, d, P), values (layers, B, M, d);
     scratch (tasks, …), places (tasks, 3, …) int64; out (B, A)."""
     tasks, batch = scratch.shape[0], states.shape[0]
+    blocks = -(-batch // BLOCK)
     for task in numba.prange(tasks):
-        stop = (task + 1) * batch // tasks
-        for first in range(task * batch // tasks, stop, BLOCK):
+        # whole blocks, so that results do not depend on the number of tasks
+        stop = min(batch, (task + 1) * blocks // tasks * BLOCK)
+        for first in range(task * blocks // tasks * BLOCK, stop, BLOCK):
             _act_block(
                 first, min(first + BLOCK, stop), subgoals, states, actions, rewards, steps, fused, discrete,
                 subgoal_w, state_w, action_w, reward_w, step_w, weights, tail, heads, keys, values,

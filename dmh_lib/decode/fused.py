@@ -21,7 +21,7 @@ from dmh_lib.decode.planner_kernel import begin_kernel
 from dmh_lib.mamba import Mamba
 from dmh_lib.mamba.kernels import threads
 from dmh_lib.mamba.lanes import WIDTH
-from dmh_lib.models import DMH
+from dmh_lib.models import DMH, DMHConfig
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -29,15 +29,11 @@ Ints = NDArray[np.int64]
 _MANY = 2**20  # work that is worth all threads; see `threads`
 
 
-def can_fuse(model: DMH) -> bool:
-    """Whether the compiled steps serve: float32 on the CPU, and sizes that fill SIMD lanes.
-
-    Their work space has room for heads of some times the model's width.
-    """
-    config, weight = model.config, model.actor.head.weight
-    fits = config.d_model // config.heads % WIDTH == 0
-    fits = fits and max(config.action_dim, 2 * config.goal_dim) <= 4 * config.d_model
-    return fits and weight.device.type == "cpu" and weight.dtype == torch.float32
+def can_fuse(config: DMHConfig) -> bool:
+    """Whether the compiled steps serve a model of these sizes: heads fill SIMD lanes, and what comes out
+    fits the work space."""
+    lanes = config.d_model // config.heads % WIDTH == 0
+    return lanes and max(config.action_dim, 2 * config.goal_dim) <= 4 * config.d_model
 
 
 class FusedPlanner:

@@ -167,9 +167,11 @@ def _begin(
     with zeros last; per layer the parts of `packing.pack_mamba`; windows (layers, B, K, D) and memory
     (layers, B, N, D) change in place; scratch (tasks, …); out (b, 2 G)."""
     tasks, batch = scratch.shape[0], envs.shape[0]
+    blocks = -(-batch // BLOCK)
     for task in numba.prange(tasks):
-        stop = (task + 1) * batch // tasks
-        for first in range(task * batch // tasks, stop, BLOCK):
+        # whole blocks, so that results do not depend on the number of tasks
+        stop = min(batch, (task + 1) * blocks // tasks * BLOCK)
+        for first in range(task * blocks // tasks * BLOCK, stop, BLOCK):
             _begin_block(
                 first, min(first + BLOCK, stop), envs, states, rest, chunk_rewards, done, fused, state_w,
                 return_w, reward_w, done_w, embed_norm, norms, in_w, x_w, dt_w, out_w, conv_w, rates, skip,

@@ -2,6 +2,5 @@
 
 from .block import Mamba
 from .scan import selective_scan
-from .warm_up import warm_up
 
-__all__ = ["Mamba", "selective_scan", "warm_up"]
+__all__ = ["Mamba", "selective_scan"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dmh_lib.errors import SettingError
 
 from .conv import causal_conv
+from .inner import mamba_inner
 from .scan import selective_scan, state_update
 
 
@@ -109,12 +110,24 @@ class Mamba(nn.Module):
             if inference_params.seqlen_offset > 0:
                 return self.step(hidden_states, *states)[0]
         xz = self.in_proj(hidden_states)  # (B, L, 2 D)
-        x, z = xz.chunk(2, dim=-1)  # (B, L, D) each
         if states is not None:
+            x = xz[..., : self.d_inner]  # (B, L, D)
             # The last K inputs of the convolution, or zeros and then what there is.
             missing = self.d_conv - x.shape[1]
             states[0].copy_(F.pad(x.transpose(1, 2), (missing, 0)))  # (B, D, K); a negative pad crops
+        y, last_state = self._inner(xz)  # (B, L, D), (B, D, N)
+        if states is not None:
+            states[1].copy_(last_state)
+        return self.out_proj(y)  # (B, L, d_model)
+
+    def _inner(self, xz: Tensor) -> tuple[Tensor, Tensor]:
+        """Between the outer projections: (B, L, 2 D) -> (B, L, D), and the last state (B, D, N)."""
         fused = self.use_fast_path
+        tensors = (xz, *self.parameters())
+        if fused and self.d_state % 2 == 0 and all(_is_plain(tensor) for tensor in tensors):
+            weights = (self.conv1d.weight, self.conv1d.bias, self.x_proj.weight, self.dt_proj.weight)
+            return mamba_inner(xz, *weights, self._rates(), self.D, self.dt_proj.bias)
+        x, z = xz.chunk(2, dim=-1)  # (B, L, D) each
         x = causal_conv(x, self.conv1d.weight, self.conv1d.bias, fused=fused)  # (B, L, D)
         delta, B, C = self._project(x)
         y, last_state = cast(
@@ -133,9 +146,7 @@ class Mamba(nn.Module):
                 backend=None if fused else "torch",
             ),
         )  # (B, D, L), (B, D, N)
-        if states is not None:
-            states[1].copy_(last_state)
-        return self.out_proj(y.transpose(1, 2))  # (B, L, d_model)
+        return y.transpose(1, 2), last_state
 
     def step(
         self, hidden_states: Tensor, conv_state: Tensor, ssm_state: Tensor
@@ -208,6 +219,10 @@ class Mamba(nn.Module):
                 f"got {hidden_states.shape[0]}"
             )
         return conv_state, ssm_state
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -70,24 +70,34 @@ def causal_conv_numba(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class _FusedConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        out = x.new_empty(x.shape)  # (B, L, D), channel-last whatever x is
-        with threads(x.numel()):
-            forward_kernel(x.dtype == torch.bfloat16)(*map(as_array, (x, weight, bias, out)))
         ctx.save_for_backward(x, weight, bias)
-        return out
+        return run_forward(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        dx = dout.new_empty(dout.shape)  # (B, L, D)
         x, weight, bias = ctx.saved_tensors
-        dx = x.new_empty(x.shape)  # (B, L, D)
-        dweight = weight.new_empty(x.shape[0], *weight.shape)  # (B, D, K)
-        dbias = weight.new_empty(x.shape[0], *bias.shape)  # (B, D)
-        with threads(x.numel()):
-            backward_kernel(x.dtype == torch.bfloat16)(
-                *map(as_array, (x, weight, bias, dout, dx, dweight, dbias))
-            )
-        return dx, dweight.sum(0), dbias.sum(0)
+        return dx, *run_backward(x, weight, bias, dout, dx)
+
+
+def run_forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Call the forward kernel: x (B, L, D) float32 or bfloat16, weight (D, K), bias (D,)."""
+    out = x.new_empty(x.shape)  # (B, L, D), channel-last whatever x is
+    with threads(x.numel()):
+        forward_kernel(x.dtype == torch.bfloat16)(*map(as_array, (x, weight, bias, out)))
+    return out
+
+
+def run_backward(x: Tensor, weight: Tensor, bias: Tensor, dout: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
+    """Call the backward kernel: fills dx (B, L, D), of any strides; the gradients of weight and bias."""
+    dweight = weight.new_empty(x.shape[0], *weight.shape)  # (B, D, K)
+    dbias = weight.new_empty(x.shape[0], *bias.shape)  # (B, D)
+    with threads(x.numel()):
+        backward_kernel(x.dtype == torch.bfloat16)(
+            *map(as_array, (x, weight, bias, dout, dx, dweight, dbias))
+        )
+    return dweight.sum(0), dbias.sum(0)
 
 
 @numba.njit

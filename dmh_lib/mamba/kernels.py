@@ -18,7 +18,7 @@ from .lanes import WIDTH, load, store, transpose
 
 _settings: Any = numba.config  # its attributes are made at run time
 
-SEGMENT = 64  # time steps whose tiles are worked on together, so that they stay in the first-level cache
+SEGMENT = 48  # time steps whose tiles are worked on together, so that they stay in the first-level cache
 _SERIAL_WORK = 2**16  # state updates that one thread does before a second has woken up
 
 

@@ -87,7 +87,7 @@ def state_update(
     u, delta, z (B, D); A (D, N); B, C (B, N); D, delta_bias (D,). Returns out (B, D) in u's dtype. The fused
     kernel serves large float32 states on the CPU where no gradient is asked for; PyTorch serves all else.
     """
-    fused = fused and state.numel() >= _FUSED_STATE
+    fused = fused and state.numel() >= _FUSED_STATE and state.shape[2] % 2 == 0
     if fused and state.dtype == torch.float32 and state.device.type == "cpu" and u.dtype != torch.float64:
         tensors = (state, u, delta, A, B, C, D, z, delta_bias)
         if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):

@@ -65,7 +65,7 @@ def _dropped(x: Tensor, residual: Tensor | None, key: int, share: float) -> Tens
     flat = x.detach().view(-1).numpy()
     added = flat if residual is None else residual.detach().contiguous().view(-1).numpy()
     with threads(x.numel()):
-        _kernel()(
+        drop_kernel()(
             flat,
             added,
             residual is not None,
@@ -107,7 +107,8 @@ def _drop(x, residual, add, out, key, threshold, scale):
 
 
 @cache
-def _kernel() -> Any:
+def drop_kernel() -> Any:
+    """The compiled `_drop`; the first call in a process compiles it or reads it from Numba's cache."""
     flat = types.Array(types.float32, 1, "C")
     numbers = (types.uint32, types.uint32, types.float32)
     return compile_kernel(_drop, flat, flat, types.boolean, flat, *numbers)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dmh_lib.errors import SettingError
-from dmh_lib.mamba import Mamba, scan, warm_up
+from dmh_lib.mamba import Mamba, scan
 from dmh_lib.mamba.conv import causal_conv, causal_conv_torch
+from dmh_lib.warm_up import warm_up
 
 CONFIGS = [
     {"d_model": 16},

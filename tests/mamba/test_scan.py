@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dmh_lib.errors import SettingError
-from dmh_lib.mamba import scan, scan_numba, selective_scan, warm_up
+from dmh_lib.mamba import scan, scan_numba, selective_scan
 from dmh_lib.mamba.scan_torch import selective_scan_torch
+from dmh_lib.warm_up import warm_up
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 TOLERANCE = 1e-5  # relative to the largest value
