@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
+from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, subcommand
 
-from dmh_lib.bench import BENCHMARKS, BenchSettings, block, envs, labels, online, scaling, scan, train
+from dmh_lib.bench.command import Bench
 from dmh_lib.data.contexts import ContextConfig
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.q_learning import QLearningConfig
@@ -20,6 +20,7 @@ from dmh_lib.envs import RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
 from dmh_lib.models import ADConfig, DMHConfig
 from dmh_lib.training import TrainConfig
+from dmh_lib.warm_up import warm_up
 
 # Heavy imports stay inside the commands, so that `dmh --help` answers at once.
 
@@ -145,6 +146,7 @@ class Train:
         from dmh_lib.training import train
 
         data, chosen = read_hdf5(self.data), self.preset
+        warm_up(progress=_progress())
         model = replace(
             chosen.model, obs_dim=data.obs_dim, action_dim=data.action_dim, discrete=data.discrete
         )
@@ -191,6 +193,7 @@ class Evaluate:
         from dmh_lib.results import summarise, write_results
 
         checkpoint, bars = load_checkpoint(self.checkpoint), _progress()
+        warm_up(progress=bars)
         play = replace(
             checkpoint.play, **_given(temperature=self.temperature, target_return=self.target_return)
         )
@@ -241,68 +244,6 @@ class Run:
         values = dict(_parameter(text) for text in self.parameters)
         run_notebook(self.notebook, output, values, timeout=self.timeout, progress=_progress())
         print(f"wrote {output}")
-
-
-S = TypeVar("S", bound=BenchSettings)
-
-
-@dataclass(frozen=True)
-class Measure(Generic[S]):
-    """One benchmark."""
-
-    settings: Annotated[S, OmitArgPrefixes]
-    json: Path | None = None
-    """File for the result."""
-    quick: bool = False
-    """Tiny shapes in place of the settings, to see that it runs."""
-
-    def run(self) -> None:
-        from dmh_lib.bench.common import format_report
-        from dmh_lib.files import write_json
-
-        settings = self.settings.quick() if self.quick else self.settings
-        report = BENCHMARKS[settings.name](settings, progress=_progress())
-        if self.json:
-            write_json(self.json, report.to_dict())
-        print(format_report(report))
-
-
-@dataclass(frozen=True)
-class MeasureAll:
-    """Every benchmark, each in a process of its own, so that none inherits memory or threads."""
-
-    dir: Path = Path("runs/benchmarks")
-    """Folder for a JSON file of each and one page, README.md."""
-    quick: bool = False
-    """Tiny shapes, to see that they run."""
-
-    def run(self) -> None:
-        from dmh_lib.bench.suite import run_all
-
-        print(f"wrote {run_all(self.dir, quick=self.quick)}")
-
-
-def _measure(settings: type[BenchSettings]) -> Any:
-    return subcommand(settings.name, description=settings.__doc__)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Measure speed and memory on this machine."""
-
-    command: (
-        Annotated[Measure[scan.Settings], _measure(scan.Settings)]
-        | Annotated[Measure[block.Settings], _measure(block.Settings)]
-        | Annotated[Measure[train.Settings], _measure(train.Settings)]
-        | Annotated[Measure[online.Settings], _measure(online.Settings)]
-        | Annotated[Measure[scaling.Settings], _measure(scaling.Settings)]
-        | Annotated[Measure[labels.Settings], _measure(labels.Settings)]
-        | Annotated[Measure[envs.Settings], _measure(envs.Settings)]
-        | Annotated[MeasureAll, subcommand("all")]
-    )
-
-    def run(self) -> None:
-        self.command.run()
 
 
 Command = (

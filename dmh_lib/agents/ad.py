@@ -53,6 +53,11 @@ class ADAgent:
         else:
             self._memory = _Window(self.model, num_envs, self.cached)
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of all that the agent remembers of its environments, a full window's."""
+        return self._memory.state_bytes
+
     @torch.inference_mode()
     def act(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Choose an action in every environment."""
@@ -121,6 +126,11 @@ class _Window:
         self._rows = torch.arange(num_envs, device=zeros(0).device)
         size = config.context_len * config.tokens_per_step
         self._cache = self._transformer.allocate_cache(num_envs, size) if cached else None
+
+    @property
+    def state_bytes(self) -> int:
+        cache = 0 if self._cache is None else self._cache.tensor.nbytes
+        return cache + sum(part.nbytes for part in (self._states, *self._outcome))
 
     def act(self, states: Tensor) -> Tensor:
         """The head's outputs (B, A) for normalised states (B, obs_dim)."""
@@ -216,6 +226,10 @@ class _Recurrence:
             zeros(num_envs),
             zeros(num_envs, dtype=torch.bool),
         )
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(state.nbytes for layer in self._cache for state in layer)
 
     def act(self, states: Tensor) -> Tensor:
         """The head's outputs (B, A) for normalised states (B, obs_dim)."""

@@ -71,10 +71,10 @@ def make_data(steps: int) -> Trajectories:
     )
 
 
-def gradients(model: DMH, batch: ContextBatch, slice_tokens: int | None) -> list[torch.Tensor]:
+def gradients(model: DMH, batch: ContextBatch, slice_bytes: int | None) -> list[torch.Tensor]:
     """Loss and gradients, the noise of z and dropout off, in slices or at once."""
     model.eval()
-    model.slice_tokens = slice_tokens
+    model.slice_bytes = slice_bytes
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     torch.manual_seed(0)
     loss = model(batch).total
@@ -122,7 +122,7 @@ def run(settings: Settings | None = None, *, progress: bool = False) -> Report:
         sampler = ContextSampler(data, contexts, chunk_len)
         if not rows:
             batch = sampler.sample(1)
-            sliced, plain = (gradients(model, batch, tokens) for tokens in (400, None))
+            sliced, plain = (gradients(model, batch, size) for size in (2**20, None))
             checks.append(agreement("an update in slices", sliced, plain, at_most=1e-4))
         model = DMH(model.config).train()
         update = update_of(model, sampler, settings.contexts)

@@ -13,7 +13,7 @@ from dmh_lib.models.slices import sliced_errors
 from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE, SubgoalMamba
 
 LENGTH_GROUPS = 4  # in which contexts of like length are read together
-SLICE_TOKENS = 2560  # of the transformer at a time: at the paper's width some 5 MB for the widest activation
+SLICE_BYTES = 5 * 2**20  # of the transformer's widest activation, worked on at a time
 
 
 class DMHLoss(NamedTuple):
@@ -39,7 +39,7 @@ class DMH(ActionModel):
 
     def __init__(self, config: DMHConfig) -> None:
         super().__init__(config)
-        self.slice_tokens: int | None = SLICE_TOKENS  # None takes all of the actor's work at once
+        self.slice_bytes: int | None = SLICE_BYTES  # None takes all of the actor's work at once
         self.planner = SubgoalMamba(config)
         self.actor = ActionTransformer(config)
         self.goal_map = nn.Linear(config.obs_dim, config.goal_dim)
@@ -143,7 +143,8 @@ class DMH(ActionModel):
 
     def _slice_size(self, rows: int) -> int:
         """Chunks per slice of the actor's work: on CPUs what stays in the cache, elsewhere all."""
-        if self.obs_mean.device.type != "cpu" or self.slice_tokens is None:
+        if self.obs_mean.device.type != "cpu" or self.slice_bytes is None:
             return rows
-        most = max(1, self.slice_tokens // self.actor.tokens_per_chunk)
+        per_chunk = 4 * 4 * self.config.d_model * self.actor.tokens_per_chunk  # float32, 4 d wide
+        most = max(1, self.slice_bytes // per_chunk)
         return -(-rows // -(-rows // most))  # slices of equal size

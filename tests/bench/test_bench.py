@@ -4,13 +4,15 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dmh_lib.bench import BENCHMARKS, block, common, envs, labels, scan, suite
+from dmh_lib.agents import ADAgent, DMHAgent
+from dmh_lib.bench import BENCHMARKS, block, common, envs, labels, online, scaling, scan, suite, train
 from dmh_lib.bench.common import (
     MIB,
     Check,
@@ -21,10 +23,23 @@ from dmh_lib.bench.common import (
     peak_memory,
     timed,
 )
+from dmh_lib.bench.flops import FlopCounter
+from dmh_lib.bench.results import load_reports, series, speedups
 from dmh_lib.cli import main
+from dmh_lib.data.contexts import ContextBatch
 from dmh_lib.errors import BenchmarkError
+from dmh_lib.files import write_json
+from dmh_lib.models import AD, DMH, ADConfig
 
-MODULES = {"scan": scan, "block": block, "labels": labels, "envs": envs}
+MODULES = {
+    "scan": scan,
+    "block": block,
+    "train": train,
+    "online": online,
+    "scaling": scaling,
+    "labels": labels,
+    "envs": envs,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +119,90 @@ def test_a_wrong_block_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(block.MIXERS, name, lambda d_model: Halved(build(d_model)))
     with pytest.raises(BenchmarkError, match=f"{name}: differs"):
         block.run(block.Settings.quick())
+
+
+def test_a_wrong_update_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = train.gradients
+
+    def wrong(model: DMH, batch: ContextBatch, slice_bytes: int | None) -> list[Tensor]:
+        return [(1.0 if slice_bytes is None else 1.1) * part for part in right(model, batch, slice_bytes)]
+
+    monkeypatch.setattr(train, "gradients", wrong)
+    with pytest.raises(BenchmarkError, match="an update in slices: differs"):
+        train.run(train.Settings.quick())
+
+
+@pytest.mark.parametrize("name", ["DM-H", "AD, key/value cache"])
+def test_a_wrong_player_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_weights(settings: online.Settings) -> dict[str, DMHAgent | ADAgent]:
+        agents = right(settings)
+        model = agents[name].model
+        agents[name].model = type(model)(model.config)
+        return agents
+
+    right = online.make_agents
+    monkeypatch.setattr(online, "make_agents", other_weights)
+    with pytest.raises(BenchmarkError, match=f"{name}: differs"):
+        online.run(online.Settings.quick())
+
+
+def test_flops_are_those_of_the_matrix_products() -> None:
+    a, b = torch.randn(3, 5, requires_grad=True), torch.randn(5, 7, requires_grad=True)
+    with FlopCounter() as counter:
+        (a @ b).sum().backward()
+    assert counter.total == 3 * 2 * 3 * 5 * 7  # forward, and one product for each gradient
+
+
+def test_what_must_hold_in_play() -> None:
+    def row(method: str, environments: int, median: float, ratio: float) -> dict[str, Any]:
+        each = median / environments
+        context = 4000 if environments == 1 else 0
+        return {"method": method, "environments": environments, "context": context, "median": median,
+                "per_environment": each, "ratio": ratio}  # fmt: skip
+
+    rows = [
+        row("DM-H", 1, 0.2, 1.0),
+        row(online.CACHED, 1, 4.0, 20.0),
+        row(online.RECOMPUTING, 1, 100.0, 500.0),
+        row("DM-H", 256, 20.0, 1.0),
+    ]
+    found = {check.what: (check.value, check.passed) for check in online.required(rows, 4000, speed=1.5)}
+    assert [passed for _, passed in found.values()] == [True, False, False, True]
+    assert [value for value, _ in found.values()] == pytest.approx([0.3, 1.5 * 20 / 256, 500, 20])
+
+
+def test_memory_of_a_cache_that_is_too_large_to_make() -> None:
+    settings = scaling.Settings()
+    config = ADConfig.paper(2, 5, context_len=50)
+    agent = ADAgent(AD(config))
+    agent.begin(1)
+    assert agent.state_bytes > scaling.ad_cache(settings, 50) * MIB  # beside the cache, the window's steps
+    assert scaling.ad_cache(settings, 10**9) == pytest.approx(scaling.ad_cache(settings, 10**3) * 10**6)
+
+
+def test_results_on_disk(tmp_path: Path) -> None:
+    columns = {"scan": "", "length": "", "time": "ms", "ratio": ""}
+    rows = [
+        {"scan": "fused", "length": 1, "time": 2.0, "ratio": 1.0},
+        {"scan": "mambapy", "length": 1, "time": 90.0, "ratio": 45.0},
+        {"scan": "mambapy", "length": 2, "time": None, "ratio": None},
+        {"scan": "fused", "length": 2, "time": 4.0, "ratio": 1.0},
+    ]
+    report = Report("scan", "Who?", {}, [], columns, rows, machine={"cores": 2})
+    own, kept = tmp_path / "own", tmp_path / "kept"
+    for folder, text in ((own, "own"), (kept, "kept")):
+        write_json(folder / "scan.json", {**report.to_dict(), "question": text})
+    write_json(kept / "other.json", {**report.to_dict(), "name": "other"})
+    reports = load_reports(own, kept)
+    assert {name: found.question for name, found in reports.items()} == {"scan": "own", "other": "Who?"}
+    assert series(report, "scan", "length", "time") == {"fused": ([1, 2], [2, 4]), "mambapy": ([1], [90])}
+    assert series(report, "scan", "length", "time", scan="fused", length=2) == {"fused": ([2], [4])}
+    assert speedups(reports) == {"selective scan, training: mamba.py": 45.0}
+    with pytest.raises(BenchmarkError, match=r"nowhere.*dmh bench all"):
+        load_reports(tmp_path / "nowhere")
+    write_json(own / "broken.json", {"name": "x"})
+    with pytest.raises(BenchmarkError, match=r"broken\.json: not a benchmark's result"):
+        load_reports(own)
 
 
 def test_wrong_goals_and_rooms_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ def test_slices_give_the_losses_and_gradients_of_all_at_once(name: str, supervis
     batch = ContextBatch(**{name: x.double() if x.is_floating_point() else x for name, x in parts})
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     results = []
-    for tokens in (None, 5, 40):  # all at once, a chunk or so at a time, a few
-        model.slice_tokens = tokens
+    for size in (None, 1, 10_000):  # all at once, a chunk at a time, a few
+        model.slice_bytes = size
         torch.manual_seed(1)
         loss = model(batch)
         results.append([part.detach() for part in loss] + list(torch.autograd.grad(loss.total, learned)))
