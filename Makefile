@@ -1,7 +1,7 @@
 # make walkthrough  data, all notebooks headless, figures, a trained checkpoint
 # make test         linter, type checker, all tests
 # make lab          the notebooks in JupyterLab
-# make bench        the benchmarks, results under runs/benchmarks
+# make bench        the benchmarks, results and one page under runs/benchmarks: about twelve minutes
 # make clean        remove what the above left, but for .venv and the pictures
 .POSIX:
 .PHONY: walkthrough test lab bench clean
@@ -42,4 +42,4 @@ bench: .venv/installed
 
 clean:
 	rm -rf $(NOTEBOOKS) runs/darkroom runs/benchmarks data/darkroom-searcher.* data/darkroom-q-learning.* data/01_searcher.hdf5
-	rm -rf figures/*.html figures/*.js dmh_lib/mamba/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf figures/*.html figures/*.js dmh_lib/*/__pycache__ .mypy_cache .pytest_cache .ruff_cache .hypothesis

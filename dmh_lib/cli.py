@@ -108,7 +108,7 @@ ADSettings = Settings[ADConfig, WindowConfig]
 SMALL = Settings(DMHConfig.small(1, 1), ContextConfig(), TrainConfig())
 PAPER = Settings(DMHConfig.paper(1, 1), ContextConfig.paper(), TrainConfig.paper())
 OFFICIAL = Settings(DMHConfig.official(1, 1), ContextConfig.official(), TrainConfig.paper())
-AD_TRAINING = TrainConfig(batch_size=16)  # 400 steps each
+AD_TRAINING = TrainConfig(updates=500, batch_size=16, warmup=50)  # windows of 400 steps, all learned
 AD = Settings(ADConfig.small(1, 1), WindowConfig(), AD_TRAINING)
 AD_MAMBA = Settings(ADConfig.small(1, 1, backbone="mamba"), WindowConfig(), AD_TRAINING)
 
