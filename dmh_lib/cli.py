@@ -20,9 +20,8 @@ from dmh_lib.envs import RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
 from dmh_lib.models import ADConfig, DMHConfig
 from dmh_lib.training import TrainConfig
-from dmh_lib.warm_up import warm_up
 
-# Heavy imports stay inside the commands, so that `dmh --help` answers at once.
+# What only one command needs is imported inside it.
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class Train:
         from dmh_lib.training import train
 
         data, chosen = read_hdf5(self.data), self.preset
-        warm_up(progress=_progress())
+        _warm_up()
         model = replace(
             chosen.model, obs_dim=data.obs_dim, action_dim=data.action_dim, discrete=data.discrete
         )
@@ -193,7 +192,7 @@ class Evaluate:
         from dmh_lib.results import summarise, write_results
 
         checkpoint, bars = load_checkpoint(self.checkpoint), _progress()
-        warm_up(progress=bars)
+        _warm_up()
         play = replace(
             checkpoint.play, **_given(temperature=self.temperature, target_return=self.target_return)
         )
@@ -269,6 +268,16 @@ def main(args: Sequence[str] | None = None) -> None:
     except DMHError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _warm_up() -> None:
+    """Compile the CPU kernels, with a bar, before a command seems to hang on them."""
+    import torch
+
+    from dmh_lib.warm_up import warm_up
+
+    if not torch.cuda.is_available():
+        warm_up(progress=_progress())
 
 
 def _progress() -> bool:

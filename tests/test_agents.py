@@ -117,6 +117,59 @@ def test_memory_does_not_grow(backend: Backend) -> None:
     assert agent.state_bytes == before
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_that_do_not_fit_are_refused(backend: Backend) -> None:
+    agent = DMHAgent(make_model(), backend=backend)
+    agent.begin(3)
+    flags = np.zeros(3, dtype=bool)
+    for wrong in ((4, OBS), (3, OBS + 1), (3,), (OBS,)):
+        with pytest.raises(SettingError, match="observations: expected shape"):
+            agent.act(np.zeros(wrong))
+    agent.act(np.zeros((3, OBS)))
+    with pytest.raises(SettingError, match="rewards: expected shape"):
+        agent.observe(np.zeros(1), flags, flags)
+    with pytest.raises(SettingError, match="terminations and truncations: expected shape"):
+        agent.observe(np.zeros(3), flags[:1], flags[:1])
+    with pytest.raises(SettingError, match="rows: expected shape"):
+        agent.forget(flags[:2])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_memory_layout_and_what_is_kept_stays(backend: Backend) -> None:
+    model = make_model()
+    agent, plain = (
+        DMHAgent(model, PlayConfig(target_return=np.float64(2)), backend=backend) for _ in range(2)
+    )
+    rng, flags = np.random.default_rng(0), np.zeros(ROWS, dtype=bool)
+    agent.begin(ROWS, seed=0)
+    plain.begin(ROWS, seed=0)
+    kept = []
+    for _ in range(6):
+        observations = rng.normal(size=(ROWS, OBS))
+        actions = agent.act(np.asfortranarray(observations))
+        kept.append((agent.logits, agent.logits.copy()))
+        np.testing.assert_array_equal(plain.act(observations.astype(np.float32)), actions)
+        actions[:] = 0  # the environment's to do with as it likes
+        for other in (agent, plain):
+            other.observe(np.ones(ROWS), flags, flags)
+    for logits, copy in kept:
+        np.testing.assert_array_equal(logits, copy)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_changed_weights_play_from_the_next_begin_on(backend: Backend) -> None:
+    model = make_model(discrete=False)
+    life = lifetimes(equal=True)
+    agent = DMHAgent(model, backend=backend)
+    before = play(agent, life)["actions"]
+    for parameter in model.parameters():
+        parameter.data.mul_(1.1)
+    np.testing.assert_allclose(
+        play(agent, life)["actions"], play(DMHAgent(model), life)["actions"], atol=1e-4
+    )
+    assert not np.allclose(play(agent, life)["actions"], before, atol=1e-3)
+
+
 def test_the_released_codes_window_slides_over_chunks() -> None:
     """Within an episode the transformer sees the last c steps; checked against recomputing that window."""
     model = make_model(discrete=False, tokens="paper", sliding_window=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dmh_lib.agents.protocol import PlayConfig, sample_actions
 from dmh_lib.decode import Backend, make_decoder
+from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH
 from dmh_lib.models.subgoal_mamba import NOTHING_BEFORE
 
@@ -19,7 +20,7 @@ class DMHAgent:
     transformer's cache is wiped at each chunk boundary. Nothing grows with the horizon.
 
     Args:
-        model: plays with the weights that it has when `begin` is called.
+        model: in float32. After changing its weights call `begin` again.
         play: temperature and target return.
         backend: see `decode.make_decoder`.
 
@@ -27,6 +28,10 @@ class DMHAgent:
         subgoals: (B, G) the sub-goals in force; a new one where `began` is true.
         began: (B,) where the last `act` started a chunk.
         logits: (B, action_dim) of the last `act`: logits, or continuous actions.
+
+    Raises:
+        SettingError: in `begin`, weights that are not float32 or a backend that cannot serve; elsewhere,
+            arrays that do not fit the environments.
     """
 
     def __init__(self, model: DMH, play: PlayConfig | None = None, *, backend: Backend | None = None) -> None:
@@ -66,7 +71,9 @@ class DMHAgent:
     def act(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Choose an action in every environment."""
         config = self.model.config
-        states = (np.asarray(observations, dtype=np.float32) - self._mean) / self._std  # (B, obs_dim)
+        raw = np.ascontiguousarray(observations, dtype=np.float32)
+        _require_shape("observations", raw, (len(self._step), config.obs_dim))
+        states = (raw - self._mean) / self._std  # (B, obs_dim)
         self.began = self._step == 0
         if self.began.any():
             self._begin_chunks(states, self.began.nonzero()[0])
@@ -76,10 +83,10 @@ class DMHAgent:
             subgoals = self.model.sample_subgoals(mean, spread, self._generator).numpy()
         outputs = self._actor.act(subgoals, states, self._last_action, self._last_reward, self._step)
         if config.discrete:
-            self.logits = outputs
+            self.logits = outputs.copy()  # the actor may use its memory again
             chosen = sample_actions(torch.from_numpy(outputs), self.play.temperature, self._generator)
             self._last_action = chosen.numpy()
-            return self._last_action
+            return self._last_action.copy()
         self._last_action = np.tanh(outputs)
         self.logits = self._last_action * self._scale
         return self.logits
@@ -88,7 +95,7 @@ class DMHAgent:
         """Let Mamba read a chunk's start, and the transformer the sub-goal, in the given rows."""
         mean, spread = self._planner.begin_chunk(
             states[rows],
-            self.play.target_return - self._collected[rows],
+            np.float32(self.play.target_return) - self._collected[rows],
             self._last_chunk_reward[rows],
             self._last_done[rows],
             rows,
@@ -102,7 +109,9 @@ class DMHAgent:
     ) -> None:
         """Take in rewards and ends; a chunk closes after c steps or with its episode."""
         gained = np.array(rewards, dtype=np.float32)  # (B,)
-        ended = np.asarray(terminations) | np.asarray(truncations)
+        ended = np.asarray(terminations) | np.asarray(truncations)  # (B,)
+        for name, array in (("rewards", gained), ("terminations and truncations", ended)):
+            _require_shape(name, array, self._step.shape)
         self._actor.end_step(self._last_action, gained, self._step, ended)
         self._last_reward = gained
         self._chunk_reward += gained
@@ -122,7 +131,15 @@ class DMHAgent:
     @torch.inference_mode()
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Empty the memory of the marked environments."""
+        _require_shape("rows", np.asarray(rows), self._step.shape)
         marked = np.asarray(rows).nonzero()[0]
         self._planner.forget(marked)
         self._last_chunk_reward[marked] = 0
         self._last_done[marked] = NOTHING_BEFORE
+
+
+def _require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise SettingError(
+            f"{name}: expected shape {shape}, for as many environments as `begin` was told, got {array.shape}"
+        )

@@ -38,13 +38,15 @@ class Measure(Generic[S]):
 class MeasureAll:
     """Every benchmark, each in a process of its own, so that none inherits memory or threads."""
 
-    dir: Path = Path("runs/benchmarks")
-    """Folder for a JSON file of each and one page, README.md."""
+    dir: Path | None = None
+    """Folder for a JSON file of each and one page, README.md; runs/benchmarks, or with --quick
+    runs/benchmarks-quick, if left out."""
     quick: bool = False
     """Tiny shapes, to see that they run."""
 
     def run(self) -> None:
-        print(f"wrote {run_all(self.dir, quick=self.quick)}")
+        folder = self.dir or Path("runs/benchmarks-quick" if self.quick else "runs/benchmarks")
+        print(f"wrote {run_all(folder, quick=self.quick)}")
 
 
 def _measure(settings: type[BenchSettings]) -> Any:

@@ -201,7 +201,8 @@ class Report:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
         bare = [{key: check[key] for key in check if key != "passed"} for check in values["checks"]]
-        return cls(**{**values, "checks": [Check(**check) for check in bare]})
+        checks = [Check(**check) for check in bare]
+        return cls(**{**values, "checks": checks, "machine": dict(values["machine"])})
 
 
 def format_table(report: Report) -> str:

@@ -24,7 +24,7 @@ COLUMNS = {
     "context": "steps",
     "median": "ms",
     "mean": "ms",
-    "slowest_5_percent": "ms",
+    "percentile_95": "ms",
     "per_environment": "ms",
     "ratio": "× DM-H",
     "runs": "",
@@ -98,14 +98,17 @@ def make_agents(settings: Settings) -> dict[str, DMHAgent | ADAgent]:
 
 
 def compare(agents: dict[str, DMHAgent | ADAgent], steps: int) -> list[Check]:
-    """That the quick ways to play say what the plain ones say at the end of a made-up life."""
+    """That the quick ways to play say what the plain ones say at every step of a made-up life."""
     world, checks = World(3, steps), []
     for name, plain in (("DM-H", "DM-H, plain PyTorch"), (CACHED, RECOMPUTING)):
         said = []
         for agent in (agents[name], agents[plain]):
             agent.begin(3, seed=0)
-            world.live(agent, 0, steps, budget=float("inf"))
-            said.append(torch.as_tensor(agent.logits).clone())
+            logits = []
+            for step in range(steps):
+                world.live(agent, step, 1)
+                logits.append(torch.as_tensor(agent.logits).clone())
+            said.append(torch.stack(logits))  # (T, 3, A)
         checks.append(agreement(name, said[:1], said[1:], at_most=1e-3))
     return checks
 
@@ -138,7 +141,7 @@ def run(settings: Settings | None = None, *, progress: bool = False) -> Report:
         rates.append(matmul_rate())
     for row in rows:
         same = (other for other in rows if all(other[key] == row[key] for key in ("environments", "context")))
-        row["ratio"] = row["median"] / next(same)["median"]  # DM-H comes first
+        row["ratio"] = row["mean"] / next(same)["mean"]  # DM-H comes first
     if settings == Settings():
         checks += required(rows, max(settings.contexts), statistics.median(rates) / YARDSTICK)
     return Report("online", str(Settings.__doc__), asdict(settings), checks, COLUMNS, rows)
@@ -150,8 +153,8 @@ def required(rows: list[dict[str, Any]], longest: int, speed: float) -> list[Che
     many = next(row for row in rows if row["environments"] > 1)
     stated = f"ms at {YARDSTICK:g} GFLOP/s"
     return [
-        Check(f"one environment, {stated}", at_longest["DM-H"]["median"] * speed, at_most=0.5),
-        Check(f"each of many environments, {stated}", many["per_environment"] * speed, at_most=0.1),
+        Check(f"one environment, median, {stated}", at_longest["DM-H"]["median"] * speed, at_most=0.5),
+        Check(f"each of many environments, mean, {stated}", many["per_environment"] * speed, at_most=0.1),
         Check("times faster than AD recomputing", at_longest[RECOMPUTING]["ratio"], at_least=1000),
         Check("times faster than AD with a cache", at_longest[CACHED]["ratio"], at_least=10),
     ]
@@ -165,7 +168,7 @@ def _row(method: str, environments: int, context: int, times: list[float]) -> di
         "context": context,
         "median": median,
         "mean": mean,
-        "slowest_5_percent": 1e3 * float(np.quantile(times, 0.95)),
-        "per_environment": median / environments,
+        "percentile_95": 1e3 * float(np.quantile(times, 0.95)),
+        "per_environment": mean / environments,  # the mean counts the steps on which chunks begin
         "runs": len(times),
     }

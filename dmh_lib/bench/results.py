@@ -8,6 +8,7 @@ from typing import Any
 from dmh_lib.errors import BenchmarkError
 from dmh_lib.files import read_json
 
+from . import BENCHMARKS
 from .common import Report
 
 Series = dict[str, tuple[list[float], list[float]]]
@@ -20,12 +21,14 @@ def load_reports(*folders: str | os.PathLike[str]) -> dict[str, Report]:
     """
     found: dict[str, Report] = {}
     for folder in folders:
-        for path in sorted(Path(folder).glob("*.json")):
+        for path in (Path(folder) / f"{name}.json" for name in BENCHMARKS):
+            if not path.is_file():
+                continue
             try:
                 report = Report.from_dict(read_json(path))
             except (KeyError, TypeError, ValueError) as error:
                 raise BenchmarkError(
-                    f"{path}: not a benchmark's result ({error!r}); run `dmh bench`"
+                    f"{path}: not a benchmark's result ({error!r}); delete it, or run `dmh bench` again"
                 ) from error
             found.setdefault(report.name, report)
     if not found:
@@ -49,7 +52,10 @@ def series(report: Report, name: str, x: str, y: str, **only: Any) -> Series:
 
 
 def speedups(reports: Mapping[str, Report]) -> dict[str, float]:
-    """How many times faster this library is than each peer, by what was compared; what is there of it."""
+    """How many times as long others take, by what was compared; what is there of it.
+
+    In training the others are other libraries; in play they are other ways of this library, beside DM-H.
+    """
     found: dict[str, float] = {}
     if scan := reports.get("scan"):
         found |= _ratios(scan, "scan", "selective scan, training: {}", ("mambapy", "mamba.py"))
@@ -59,7 +65,7 @@ def speedups(reports: Mapping[str, Report]) -> dict[str, float]:
     if online := reports.get("online"):
         longest = max(row["context"] for row in online.rows)
         rows = [row for row in online.rows if row["context"] == longest and row["ratio"] != 1]
-        found |= {f"playing at {longest:,} steps: {row['method']}": row["ratio"] for row in rows}
+        found |= {f"a step after {longest:,}: {row['method']}": row["ratio"] for row in rows}
     return found
 
 

@@ -54,7 +54,8 @@ def run(settings: Settings | None = None, *, progress: bool = False) -> Report:
     settings = settings or Settings()
     torch.manual_seed(0)
     model = DMH(DMHConfig.paper(2, 5, chunk_len=settings.chunk_len, d_model=settings.d_model))
-    world, (first, *_) = World(1, 10_000), settings.horizons
+    world, horizons = World(1, 10_000), sorted(settings.horizons)
+    first = horizons[0]
     old, young = DMHAgent(model), DMHAgent(model)
     for agent in (old, young):
         agent.begin(1, seed=0)
@@ -62,8 +63,8 @@ def run(settings: Settings | None = None, *, progress: bool = False) -> Report:
     compare(old, young, world, settings)  # makes what the process keeps anyway
     age, start = first, resident_memory()
     rows: list[dict[str, Any]] = []
-    with tqdm(total=max(settings.horizons), initial=first, desc="scaling", disable=not progress) as bar:
-        for horizon in sorted(settings.horizons):
+    with tqdm(total=horizons[-1], initial=first, desc="scaling", disable=not progress) as bar:
+        for horizon in horizons:
             while age < horizon:
                 count = min(1000, horizon - age)
                 world.live(old, age, count, budget=float("inf"))
@@ -92,8 +93,7 @@ def run(settings: Settings | None = None, *, progress: bool = False) -> Report:
             growth = last["resident"] / rows[0]["resident"]
             checks.append(Check("resident memory, last horizon over first", growth, at_most=1.1))
     rows += [
-        {"method": CACHED, "horizon": horizon, "state": ad_cache(settings, horizon)}
-        for horizon in sorted(settings.horizons)
+        {"method": CACHED, "horizon": horizon, "state": ad_cache(settings, horizon)} for horizon in horizons
     ]
     return Report("scaling", str(Settings.__doc__), asdict(settings), checks, COLUMNS, rows)
 

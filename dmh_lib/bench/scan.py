@@ -133,6 +133,8 @@ def run(settings: Settings | None = None, *, progress: bool = False) -> Report:
                 "added_memory": None if added is None else added / MIB,
             }
         )
+        if name == "mambapy" and settings == Settings():
+            checks.append(Check("times faster than mambapy", both.seconds / base, at_least=50))
         if name == "fused" and added is not None and settings == Settings():
             needed = num_bytes([*inputs, inputs[0]])  # out is as large as u
             what = "memory of fused with its inputs, over inputs and output"

@@ -36,6 +36,7 @@ def run_all(
     pages = ["# Benchmarks\n"]
     for name in names:
         path = target / f"{name}.json"
+        path.unlink(missing_ok=True)  # an old result must not pass for a new one
         command = [sys.executable, "-m", "dmh_lib.cli", "bench", name, "--json", str(path)]
         if subprocess.run([*command, *(["--quick"] if quick else [])], check=False).returncode:
             failed.append(name)

@@ -57,31 +57,33 @@ class Actor(Protocol):
         """What step `steps` did, and whether it ended its episode."""
 
 
-def choose_backend(config: DMHConfig, device: torch.device, dtype: torch.dtype) -> Backend:
-    """The fastest backend for a model of these sizes where it lies."""
-    if device.type == "cpu" and dtype == torch.float32 and can_fuse(config):
+def choose_backend(config: DMHConfig, device: torch.device) -> Backend:
+    """The fastest backend for a float32 model of these sizes on this device."""
+    if device.type == "cpu" and can_fuse(config):
         return "fused"
     return "graph" if device.type == "cuda" else "eager"
 
 
 def make_decoder(model: DMH, num_envs: int, backend: Backend | None = None) -> tuple[Planner, Actor]:
-    """What plays `num_envs` environments with the weights as they are now.
+    """What plays `num_envs` environments, from an empty memory.
 
     Args:
-        model: DM-H, in evaluation mode.
+        model: DM-H in float32, in evaluation mode; weights that change later may or may not be heeded.
         num_envs: B.
         backend: "fused" (one compiled call per step, CPU), "graph" (a recorded CUDA graph per step) or
             "eager" (plain PyTorch, any device); None takes the fastest.
 
     Raises:
-        SettingError: the backend is unknown or cannot serve this model.
+        SettingError: the model is not float32, or the backend is unknown or cannot serve it.
     """
     weight, config = model.actor.head.weight, model.config
-    best = choose_backend(config, weight.device, weight.dtype)
+    if weight.dtype != torch.float32:
+        raise SettingError(f"model: its weights are {weight.dtype}; call model.float() before playing")
+    best = choose_backend(config, weight.device)
     if backend is not None:
         require_choice("backend", backend, get_args(Backend))
         if backend not in (best, "eager"):
-            fused = "float32 on the CPU and d_model / heads a multiple of 16"
+            fused = "the CPU and d_model / heads a multiple of 16"
             needs = "a CUDA device" if backend == "graph" else fused
             raise SettingError(f"backend: {backend!r} needs {needs}; leave it out for {best!r}")
     chosen = backend or best

@@ -22,7 +22,7 @@ _WARM_UP = 3  # runs before recording, in which libraries choose their algorithm
 def record_cuda(work: Work, reset: Callable[[], object]) -> Replay:
     """A function that repeats `work` and returns its result, a tensor at a fixed address.
 
-    `work` must read and write tensors that stay where they are; `reset` undoes a run.
+    `work` must read and write tensors of the current device that stay where they are; `reset` undoes a run.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -60,7 +60,10 @@ class GraphActor(EagerActor):
         self._rewards = torch.zeros(num_envs, **like)
         self._steps = torch.zeros(num_envs, dtype=torch.long, **like)
         forget = self._cache.positions.zero_  # else the runs that warm up would overflow the cache
-        self._act, self._end = record(self._work_act, forget), record(self._work_end, forget)
+        with torch.cuda.device_of(self._states):  # no effect elsewhere
+            self._act = record(self._work_act, forget)
+            # fused tokens wait for the next state: nothing to record
+            self._end = record(self._work_end, forget) if config.tokens == "paper" else None
 
     def _work_act(self) -> Tensor:
         return self._actor.act(
@@ -82,8 +85,9 @@ class GraphActor(EagerActor):
 
     def end_step(self, actions: NDArray, rewards: Floats, steps: Ints, ended: NDArray[np.bool_]) -> None:
         """See `decode.Actor`."""
-        self._put(actions, rewards, steps)
-        self._end()
+        if self._end is not None:
+            self._put(actions, rewards, steps)
+            self._end()
 
     def _put(self, actions: NDArray, rewards: Floats, steps: Ints) -> None:
         self._actions.copy_(torch.from_numpy(actions))

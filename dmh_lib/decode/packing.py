@@ -11,8 +11,8 @@ Floats = NDArray[np.float32]
 
 
 def numbers(tensor: Tensor) -> Floats:
-    """A float32 tensor as an array."""
-    return np.asarray(tensor.detach().numpy(), dtype=np.float32)
+    """A float32 tensor on the CPU as an array of its own."""
+    return np.array(tensor.detach().numpy(), dtype=np.float32)
 
 
 def pack_linear(layer: nn.Linear, with_bias: bool = True) -> Floats:

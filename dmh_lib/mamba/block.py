@@ -124,7 +124,12 @@ class Mamba(nn.Module):
         """Between the outer projections: (B, L, 2 D) -> (B, L, D), and the last state (B, D, N)."""
         fused = self.use_fast_path
         tensors = (xz, *self.parameters())
-        if fused and self.d_state % 2 == 0 and all(_is_plain(tensor) for tensor in tensors):
+        if (
+            fused
+            and self.d_state % 2 == 0
+            and xz.shape[1] > 0
+            and all(_is_plain(tensor) for tensor in tensors)
+        ):
             weights = (self.conv1d.weight, self.conv1d.bias, self.x_proj.weight, self.dt_proj.weight)
             return mamba_inner(xz, *weights, self._rates(), self.D, self.dt_proj.bias)
         x, z = xz.chunk(2, dim=-1)  # (B, L, D) each

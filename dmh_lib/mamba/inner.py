@@ -36,7 +36,9 @@ def mamba_inner(
         The gated output (B, L, D) and the last state (B, D, N).
     """
     bias = torch.zeros_like(D) if conv_bias is None else conv_bias
-    out: tuple[Tensor, Tensor] = _Inner.apply(xz, conv_weight[:, 0], bias, x_weight, dt_weight, A, D, dt_bias)
+    out: tuple[Tensor, Tensor] = _Inner.apply(
+        xz, conv_weight[:, 0], bias, x_weight, dt_weight, A, D, dt_bias, torch.is_grad_enabled()
+    )
     return out
 
 
@@ -52,8 +54,9 @@ class _Inner(torch.autograd.Function):
         A: Tensor,
         D: Tensor,
         dt_bias: Tensor,
+        grad_enabled: bool,
     ) -> tuple[Tensor, Tensor]:
-        keep = any(ctx.needs_input_grad)
+        keep = grad_enabled and any(ctx.needs_input_grad)  # the latter does not know of no_grad
         x, z = xz.chunk(2, dim=-1)  # (B, L, D) each
         rank, states = dt_weight.shape[1], A.shape[1]
         u = conv.run_forward(x, conv_weight, conv_bias)  # (B, L, D)
@@ -73,7 +76,7 @@ class _Inner(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> tuple[Tensor | None, ...]:
         (
             xz, conv_weight, conv_bias, x_weight, dt_weight, A, D, dt_bias,
             u, projected, delta, B, C, checkpoints,
@@ -98,7 +101,7 @@ class _Inner(torch.autograd.Function):
         dx_weight = flat.T @ u.flatten(0, 1)  # (R + 2 N, D)
         du.flatten(0, 1).addmm_(flat, x_weight)
         dconv_weight, dconv_bias = conv.run_backward(x, conv_weight, conv_bias, du, dx)
-        return dxz, dconv_weight, dconv_bias, dx_weight, ddt_weight, dA, dD, dbias
+        return dxz, dconv_weight, dconv_bias, dx_weight, ddt_weight, dA, dD, dbias, None
 
 
 def _scan_inputs(

@@ -59,6 +59,7 @@ def selective_scan_numba(
         weight,
         B.dim() == 2 or C.dim() == 2,
         delta_softplus,
+        torch.is_grad_enabled(),
     )
     if B.dim() == 2:
         last = last * B
@@ -126,12 +127,12 @@ def _over_time(matrix: Tensor, batch: int, groups: int, length: int) -> Tensor:
 
 
 class _FusedScan(torch.autograd.Function):
-    """The tensors of `run_forward`, then its flags."""
+    """The tensors of `run_forward`, then its flags, and whether gradients are on."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        *tensors, weighted, use_softplus = inputs
-        keep = any(ctx.needs_input_grad)
+        *tensors, weighted, use_softplus, grad_enabled = inputs
+        keep = grad_enabled and any(ctx.needs_input_grad)  # the latter does not know of no_grad
         out, last, checkpoints = run_forward(tensors, weighted, use_softplus, keep)
         if keep:
             ctx.save_for_backward(*tensors, checkpoints)
@@ -148,7 +149,7 @@ class _FusedScan(torch.autograd.Function):
         dA, dB, dC, dD, dbias, dweight = run_backward(
             tensors, ctx.weighted, ctx.use_softplus, checkpoints, dout, dlast, du, ddelta, dz
         )
-        return du, ddelta, dA, dB, dC, dD, dz, dbias, dweight, None, None
+        return du, ddelta, dA, dB, dC, dD, dz, dbias, dweight, None, None, None
 
 
 def run_forward(

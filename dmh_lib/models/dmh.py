@@ -22,9 +22,9 @@ class DMHLoss(NamedTuple):
     total: Tensor
     """action + λ · goal."""
     action: Tensor
-    """Action loss under Mamba's sub-goals."""
+    """Action loss under Mamba's sub-goals; a number to look at, without a gradient."""
     goal: Tensor
-    """Action loss under valuable sub-goals f(goal_state)."""
+    """Action loss under valuable sub-goals f(goal_state), likewise."""
 
 
 class DMH(ActionModel):
@@ -98,7 +98,7 @@ class DMH(ActionModel):
             torch.cat([part, part[:num_goals]])
             for part in (batch.observations, batch.actions, batch.rewards, batch.mask)
         )
-        counted = mask.to(subgoals.dtype)  # (S + G, c)
+        counted = mask.to(self.obs_mean.dtype)  # (S + G, c), full precision under autocast too
         steps = counted[:num_learned].sum(), counted[num_learned:].sum().clamp(min=1)
         weights = counted / steps[0]
         weights[num_learned:] = self.config.goal_loss_weight * counted[num_learned:] / steps[1]
@@ -107,9 +107,8 @@ class DMH(ActionModel):
             predicted = self.predict(part, observations[rows], actions[rows], rewards[rows])
             return self.errors(predicted, actions[rows])  # (s, c)
 
-        total, errors = sliced_errors(
-            errors_of, subgoals, weights, tuple(self.actor.parameters()), self._slice_size(len(subgoals))
-        )
+        learned = [parameter for parameter in self.actor.parameters() if parameter.requires_grad]
+        total, errors = sliced_errors(errors_of, subgoals, weights, learned, self._slice_size(len(subgoals)))
         errors = errors * counted
         return DMHLoss(total, errors[:num_learned].sum() / steps[0], errors[num_learned:].sum() / steps[1])
 

@@ -1,7 +1,7 @@
 """A loss over many independent rows, worked off a few rows at a time, backward pass included.
 
 The activations of one slice stay in the processor's cache, where those of all rows at once travel to
-memory and back for each operation; and memory use no longer grows with the batch.
+memory and back for each operation; and they are all that there is of them at a time.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ class _Sliced(torch.autograd.Function):
     def forward(
         ctx: Any, errors_of: Errors, weights: Tensor, size: int, inputs: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        total, errors = inputs.new_zeros(()), torch.empty_like(weights)
+        total, errors = weights.new_zeros(()), torch.empty_like(weights)
         dinputs = torch.empty_like(inputs)
         sums = [torch.zeros_like(parameter) for parameter in parameters]
         for first in range(0, len(inputs), size):

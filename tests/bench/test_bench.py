@@ -192,16 +192,18 @@ def test_results_on_disk(tmp_path: Path) -> None:
     own, kept = tmp_path / "own", tmp_path / "kept"
     for folder, text in ((own, "own"), (kept, "kept")):
         write_json(folder / "scan.json", {**report.to_dict(), "question": text})
-    write_json(kept / "other.json", {**report.to_dict(), "name": "other"})
+    write_json(kept / "envs.json", {**report.to_dict(), "name": "envs"})
     reports = load_reports(own, kept)
-    assert {name: found.question for name, found in reports.items()} == {"scan": "own", "other": "Who?"}
+    assert {name: found.question for name, found in reports.items()} == {"scan": "own", "envs": "Who?"}
     assert series(report, "scan", "length", "time") == {"fused": ([1, 2], [2, 4]), "mambapy": ([1], [90])}
     assert series(report, "scan", "length", "time", scan="fused", length=2) == {"fused": ([2], [4])}
     assert speedups(reports) == {"selective scan, training: mamba.py": 45.0}
     with pytest.raises(BenchmarkError, match=r"nowhere.*dmh bench all"):
         load_reports(tmp_path / "nowhere")
-    write_json(own / "broken.json", {"name": "x"})
-    with pytest.raises(BenchmarkError, match=r"broken\.json: not a benchmark's result"):
+    write_json(own / "subgoals.json", {"of": "some other program"})
+    assert list(load_reports(own)) == ["scan"]
+    write_json(own / "train.json", {"name": "x"})
+    with pytest.raises(BenchmarkError, match=r"train\.json: not a benchmark's result"):
         load_reports(own)
 
 

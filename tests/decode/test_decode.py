@@ -122,31 +122,37 @@ def one_address(work: Callable[[], Tensor], reset: Callable[[], object]) -> Call
 def test_the_recorded_step(tokens: str, discrete: bool) -> None:
     model = make_model(discrete, tokens=tokens)
     expected = run_actor(EagerActor(model, 7), model.config, 7)
-    recorded = GraphActor(model, 7, record=one_address)
+    recordings: list[str] = []
+
+    def record(work: Callable[[], Tensor], reset: Callable[[], object]) -> Callable[[], Tensor]:
+        recordings.append(work.__name__)
+        return one_address(work, reset)
+
+    recorded = GraphActor(model, 7, record=record)
+    assert len(recordings) == (
+        2 if tokens == "paper" else 1
+    )  # fused tokens leave nothing to the end of a step
     np.testing.assert_array_equal(run_actor(recorded, model.config, 7), expected)
 
 
 @pytest.mark.parametrize(
-    ("device", "dtype", "heads", "expected"),
+    ("device", "heads", "expected"),
     [
-        ("cpu", torch.float32, 4, "fused"),
-        ("cpu", torch.bfloat16, 4, "eager"),
-        ("cpu", torch.float32, 8, "eager"),
-        ("cuda", torch.float32, 4, "graph"),
-        ("cuda", torch.bfloat16, 8, "graph"),
-        ("mps", torch.float32, 4, "eager"),
+        ("cpu", 4, "fused"),
+        ("cpu", 8, "eager"),
+        ("cuda", 4, "graph"),
+        ("cuda", 8, "graph"),
+        ("mps", 4, "eager"),
     ],
 )
-def test_the_fastest_backend(device: str, dtype: torch.dtype, heads: int, expected: str) -> None:
+def test_the_fastest_backend(device: str, heads: int, expected: str) -> None:
     config = DMHConfig.small(3, 5, heads=heads)
-    assert choose_backend(config, torch.device(device), dtype) == expected
+    assert choose_backend(config, torch.device(device)) == expected
 
 
 def test_outputs_too_wide_for_the_compiled_steps() -> None:
-    assert choose_backend(DMHConfig.small(3, 300), torch.device("cpu"), torch.float32) == "eager"
-    assert (
-        choose_backend(DMHConfig.small(3, 5, subgoal_dim=200), torch.device("cpu"), torch.float32) == "eager"
-    )
+    assert choose_backend(DMHConfig.small(3, 300), torch.device("cpu")) == "eager"
+    assert choose_backend(DMHConfig.small(3, 5, subgoal_dim=200), torch.device("cpu")) == "eager"
 
 
 def test_a_backend_that_cannot_serve() -> None:
@@ -154,6 +160,8 @@ def test_a_backend_that_cannot_serve() -> None:
         make_decoder(make_model(heads=8), 1, "fused")
     with pytest.raises(SettingError, match=r"graph.*CUDA"):
         make_decoder(make_model(), 1, "graph")
+    with pytest.raises(SettingError, match=r"bfloat16.*float\(\)"):
+        make_decoder(make_model().bfloat16(), 1)
     with pytest.raises(SettingError, match="backend"):
         make_decoder(make_model(), 1, "quick")  # type: ignore[arg-type]
 
@@ -169,3 +177,13 @@ def test_results_do_not_depend_on_threads() -> None:
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(*results)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tokens", ["fused", "paper"])
+def test_broken_weights_are_seen(tokens: str) -> None:
+    model = make_model(tokens=tokens)
+    model.actor.transformer.blocks[1].expand.weight[0, 0] = torch.nan
+    assert np.isnan(run_actor(FusedActor(model, 2), model.config, 2)).all()
+    model.planner.blocks[0].in_proj.weight[0, 0] = torch.nan
+    assert np.isnan(run_planner(FusedPlanner(model, 2), model.config, 2)[-2]).all()

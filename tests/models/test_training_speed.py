@@ -34,6 +34,41 @@ def test_slices_give_the_losses_and_gradients_of_all_at_once(name: str, supervis
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["small", "paper", "official"])
+def test_training_in_slices_repeats_itself(name: str) -> None:
+    """float32, with dropout and the fused kernels."""
+    model, sampler = build(VARIANTS[name], ContextConfig(4, draw="task", supervise="all"))
+    model.train()
+    model.slice_bytes = 10_000
+    batch, results = sampler.sample(6), []
+    for _ in range(2):
+        torch.manual_seed(1)
+        model.zero_grad()
+        loss = model(batch)
+        loss.total.backward()
+        results.append([*loss, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_slices_in_mixed_precision_and_with_frozen_parameters() -> None:
+    model, sampler = build(VARIANTS["paper"], ContextConfig(4, draw="task", supervise="all"))
+    model.eval()
+    model.actor.embed_reward.requires_grad_(False)
+    batch, losses = sampler.sample(6), []
+    for size in (None, 10_000):
+        model.slice_bytes = size
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(batch)
+        assert {part.dtype for part in loss} == {torch.float32}
+        model.zero_grad()
+        loss.total.backward()
+        assert model.actor.embed_reward.weight.grad is None
+        assert model.actor.head.weight.grad is not None
+        losses.append(torch.stack(loss).detach())
+    torch.testing.assert_close(losses[0], losses[1], rtol=2e-3, atol=2e-3)  # the products are bfloat16
+
+
 def test_slices_pass_on_the_gradient_from_above() -> None:
     inputs, weight = torch.randn(7, 2, requires_grad=True), torch.randn(2, 3, requires_grad=True)
     weights = torch.rand(7, 3)
