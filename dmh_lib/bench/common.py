@@ -231,7 +231,8 @@ def format_report(report: Report) -> str:
         for fields in (report.settings, report.machine)
     )
     checks = "\n".join(f"- {check}" for check in report.checks)
-    parts = [f"## {report.name}", report.question, f"Settings: {settings}.", format_table(report), checks]
+    question = " ".join(report.question.split())
+    parts = [f"## {report.name}", question, f"Settings: {settings}.", format_table(report), checks]
     return "\n\n".join([*filter(None, parts), f"Machine: {machine}."]) + "\n"
 
 
