@@ -202,7 +202,11 @@ class Report:
         """The inverse of `to_dict`."""
         bare = [{key: check[key] for key in check if key != "passed"} for check in values["checks"]]
         checks = [Check(**check) for check in bare]
-        return cls(**{**values, "checks": checks, "machine": dict(values["machine"])})
+        settings = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values["settings"].items()
+        }
+        return cls(**{**values, "settings": settings, "checks": checks, "machine": dict(values["machine"])})
 
 
 def format_table(report: Report) -> str:
