@@ -1,7 +1,7 @@
 # make walkthrough  data, all notebooks headless, figures, a trained checkpoint
 # make test         linter, type checker, all tests
 # make lab          the notebooks in JupyterLab
-# make bench        the benchmarks, results and one page under runs/benchmarks: about twelve minutes
+# make bench        the benchmarks, results and one page under runs/benchmarks: about ten minutes
 # make clean        remove what the above left, but for .venv and the pictures
 .POSIX:
 .PHONY: walkthrough test lab bench clean

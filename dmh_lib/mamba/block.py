@@ -26,7 +26,8 @@ class Mamba(nn.Module):
         dt_min, dt_max: Δ starts log-uniform between them, and no smaller than dt_init_floor.
         dt_init, dt_scale: weights of the projection to Δ start "random" or "constant", times dt_scale.
         conv_bias, bias: whether the convolution, and the two outer projections, have biases.
-        use_fast_path: whether the backend may choose fused kernels; False takes plain PyTorch everywhere.
+        use_fast_path: whether the backend may choose fused kernels, which call none of the block's modules,
+            so that hooks on them do not fire; False takes plain PyTorch everywhere.
         layer_idx: the key of this block's states in `inference_params`.
 
     Raises:

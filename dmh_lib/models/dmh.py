@@ -22,7 +22,7 @@ class DMHLoss(NamedTuple):
     total: Tensor
     """action + λ · goal."""
     action: Tensor
-    """Action loss under Mamba's sub-goals; a number to look at, without a gradient."""
+    """Action loss under Mamba's sub-goals; has a gradient of its own only where `slice_bytes` is None."""
     goal: Tensor
     """Action loss under valuable sub-goals f(goal_state), likewise."""
 

@@ -27,11 +27,12 @@ def sliced_errors(
         size: rows in a slice; with one slice for all, this is the plain computation.
 
     Returns:
-        The weighted sum, differentiable in inputs and parameters, and all errors (S, …), which are not.
+        The weighted sum, differentiable in inputs and parameters, and all errors (S, …), which are so only
+        where there is one slice for all.
     """
     if size >= len(inputs) or not torch.is_grad_enabled():
         errors = errors_of(inputs, slice(None))
-        return (errors * weights).sum(), errors.detach()
+        return (errors * weights).sum(), errors
     return _Sliced.apply(errors_of, weights, size, inputs, *parameters)
 
 

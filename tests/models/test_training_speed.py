@@ -46,7 +46,9 @@ def test_training_in_slices_repeats_itself(name: str) -> None:
         model.zero_grad()
         loss = model(batch)
         loss.total.backward()
-        results.append([*loss, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+        results.append(
+            [*torch.stack(loss).detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+        )
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
@@ -77,6 +79,7 @@ def test_slices_pass_on_the_gradient_from_above() -> None:
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(errors, ((inputs @ weight) ** 2).detach())
     assert not errors.requires_grad
+    assert sliced_errors(lambda part, rows: part @ weight, inputs, weights, [weight], 7)[1].requires_grad
     found = torch.autograd.grad(3 * total, [inputs, weight])
     torch.testing.assert_close(found, torch.autograd.grad(3 * expected, [inputs, weight]))
 
