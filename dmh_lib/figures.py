@@ -112,6 +112,7 @@ def ranking(values: Mapping[str, float], title: str, x: str) -> go.Figure:
     figure.add_bar(x=sizes, y=names, orientation="h", text=texts, textposition="outside", cliponaxis=False)
     highest = float(np.log10(max(sizes)))
     figure.update_xaxes(type="log", range=[0, highest + 0.35], dtick=1, tickformat=",~r")
+    figure.update_yaxes(ticksuffix="  ")  # a gap before the bars
     return figure
 
 

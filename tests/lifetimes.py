@@ -1,4 +1,4 @@
-"""Made-up lives of a few environments side by side, for agents to go through."""
+"""Made-up lives for agents to go through, and made-up data to learn from."""
 
 import numpy as np
 
@@ -37,4 +37,26 @@ def as_trajectories(life: tuple[np.ndarray, ...], actions: np.ndarray, row: int)
         offsets=np.concatenate([[0], ends]),
         task_ids=np.zeros(len(ends), dtype=int),
         run_ids=np.zeros(len(ends), dtype=int),
+    )
+
+
+def random_trajectories(
+    discrete: bool, runs: tuple[int, ...] = (12,), longest: int = 13, seed: int = 0
+) -> Trajectories:
+    """Runs of so many episodes each, of 1 … `longest` steps, all of one task."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, longest + 1, size=sum(runs))
+    steps = lengths.sum()
+    last = np.zeros(steps, dtype=bool)
+    last[lengths.cumsum() - 1] = True
+    return Trajectories(
+        observations=rng.normal(size=(steps, 3)),
+        actions=rng.integers(4, size=steps) if discrete else rng.uniform(-1, 1, size=(steps, 2)),
+        rewards=rng.normal(size=steps),
+        terminations=last & (rng.random(steps) < 0.5),
+        truncations=last,
+        offsets=np.concatenate([[0], lengths.cumsum()]),
+        task_ids=np.zeros(sum(runs), dtype=int),
+        run_ids=np.repeat(np.arange(len(runs)), runs),
+        metadata={"num_actions": 4} if discrete else {},
     )

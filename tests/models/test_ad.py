@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lifetimes import random_trajectories
 from torch.nn import functional as F
 
 from dmh_lib.data import Trajectories
@@ -14,24 +15,9 @@ from dmh_lib.errors import SettingError
 from dmh_lib.models import AD, ADConfig, CausalTransformer, MambaStack
 
 
-def random_runs(discrete: bool, seed: int = 0) -> Trajectories:
+def random_runs(discrete: bool) -> Trajectories:
     """Three runs, two of them longer than the windows below, of unequal episodes."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, 8, size=14)
-    steps = lengths.sum()
-    last = np.zeros(steps, dtype=bool)
-    last[lengths.cumsum() - 1] = True
-    return Trajectories(
-        observations=rng.normal(size=(steps, 3)),
-        actions=rng.integers(4, size=steps) if discrete else rng.uniform(-1, 1, size=(steps, 2)),
-        rewards=rng.normal(size=steps),
-        terminations=last & (rng.random(steps) < 0.5),
-        truncations=last,
-        offsets=np.concatenate([[0], lengths.cumsum()]),
-        task_ids=np.zeros(14, dtype=int),
-        run_ids=np.repeat([0, 1, 2], [6, 6, 2]),
-        metadata={"num_actions": 4} if discrete else {},
-    )
+    return random_trajectories(discrete, runs=(6, 6, 2), longest=7)
 
 
 def tiny(preset: str = "small", discrete: bool = True, **changes: Any) -> ADConfig:

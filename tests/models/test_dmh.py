@@ -5,31 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from lifetimes import random_trajectories
 from torch.nn import functional as F
 
-from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextConfig, ContextSampler
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH, CausalTransformer, DMHConfig
-
-
-def random_trajectories(discrete: bool, episodes: int = 12, seed: int = 0) -> Trajectories:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, 14, size=episodes)
-    steps = lengths.sum()
-    last = np.zeros(steps, dtype=bool)
-    last[lengths.cumsum() - 1] = True
-    return Trajectories(
-        observations=rng.normal(size=(steps, 3)),
-        actions=rng.integers(4, size=steps) if discrete else rng.uniform(-1, 1, size=(steps, 2)),
-        rewards=rng.normal(size=steps),
-        terminations=last & (rng.random(steps) < 0.5),
-        truncations=last,
-        offsets=np.concatenate([[0], lengths.cumsum()]),
-        task_ids=np.zeros(episodes, dtype=int),
-        run_ids=np.zeros(episodes, dtype=int),
-        metadata={"num_actions": 4} if discrete else {},
-    )
 
 
 def tiny(preset: str = "small", discrete: bool = True, **changes: object) -> DMHConfig:
