@@ -50,7 +50,7 @@ class DMHAgent:
         self._mean, self._std = (part.cpu().numpy() for part in (self.model.obs_mean, self.model.obs_std))
         self._scale = self.model.action_scale.cpu().numpy()
         self._step = np.zeros(num_envs, dtype=np.int64)  # (B,) within the chunk
-        self._last_done = np.full(num_envs, NOTHING_BEFORE)  # of the chunk before
+        self._last_done = np.full(num_envs, NOTHING_BEFORE, dtype=np.int64)  # of the chunk before
         self._chunk_reward, self._last_chunk_reward, self._collected, self._last_reward = np.zeros(
             (4, num_envs), dtype=np.float32
         )

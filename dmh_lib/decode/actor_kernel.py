@@ -38,6 +38,7 @@ def embed(x, r, width, vector, w, step):
 
 @numba.njit
 def add_row(x, r, width, row, factor):
+    """x[r] += factor · row (width,)."""
     for c in range(0, width, WIDTH):
         store(x, r * width + c, load(x, r * width + c) + load(row, c) * factor)
 
@@ -130,6 +131,7 @@ def _act(
 
 
 def c_arrays(*dimensions: int, of: Any = types.float32) -> list[Any]:
+    """Numba types of contiguous arrays, by number of dimensions."""
     return [types.Array(of, ndim, "C") for ndim in dimensions]
 
 

@@ -121,16 +121,18 @@ class DMH(ActionModel):
         groups = 1 if batch.states.device.type != "cpu" else min(LENGTH_GROUPS, num_contexts)
         lengths = (batch.done != NOTHING_BEFORE).sum(1)  # (B,) chunks
         order = lengths.argsort(stable=True)
-        longest = [int(lengths[rows].max()) for rows in order.tensor_split(groups)]
+        parts = order.tensor_split(groups)
+        longest = [int(lengths[rows].max()) for rows in parts]
         if groups == 1 or longest[0] == longest[-1]:
             return tuple(part.flatten(0, 1)[batch.rows] for part in self.subgoals(batch))  # type: ignore[return-value]
         places = torch.empty(num_contexts, num_chunks, dtype=torch.long)  # in what the groups give
         found, held = [], 0
-        for rows, length in zip(order.tensor_split(groups), longest, strict=True):
-            parts = (part[rows, :length] for part in (batch.states, batch.chunk_rewards, batch.done))
-            states, chunk_rewards, done = parts
+        for rows, length in zip(parts, longest, strict=True):
             mean, log_variance = self.planner(
-                self.normalise(states), chunk_rewards, done, batch.returns_to_go[rows, :length]
+                self.normalise(batch.states[rows, :length]),
+                batch.chunk_rewards[rows, :length],
+                batch.done[rows, :length],
+                batch.returns_to_go[rows, :length],
             )  # (b, length, G) each
             count = len(rows) * length
             places[rows, :length] = torch.arange(held, held + count).view(len(rows), length)
