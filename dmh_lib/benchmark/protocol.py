@@ -18,6 +18,9 @@ MEASURED = """## How it was measured
   its context wiped before each episode; the *oracle*, 100 %, is told the task. Models with a return-to-go
   (DT, DM, AT) aim at what did best on training tasks: the best return in the data, as in their papers, or the
   lowest, the median or the highest optimum of the training tasks.
+- **Windows.** Models that read step by step, all but DM-H and IDT, read up to a lifetime, DT and DM up to an
+  episode; in large rooms at most 2,000 steps, as in the paper's table of costs. On learners' histories AD
+  learns from windows of every 40th episode, which reach from a learner's first days to its last.
 - **Scores.** The last episode of the final checkpoint, never the best episode. *NAUC* is the area under the
   return curve over the oracle's. *Best checkpoint* is chosen by the very score it shows, and so flatters.
 - **Intervals.** Lifetimes on one task with the same weights are averaged first. Then, 2000 times, tasks are

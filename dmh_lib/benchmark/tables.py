@@ -3,7 +3,6 @@
 import itertools
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,16 @@ from .specs import Judging, MazeJudging, RunSpec
 
 DARKROOM = DataSpec("darkroom")
 DARKROOM_HARD = DataSpec("darkroomhard")
-KEY_TO_DOOR = DataSpec("darkkeytodoor")
+# who finds the key stays on it until a chunk begins, for Mamba sees no other moment
+KEY_TO_DOOR = DataSpec("darkkeytodoor", settings={"linger": 5})
+HASTY = DataSpec("darkkeytodoor", variant="hasty")  # who does not
 LARGE_HARD = DataSpec("largedarkroomhard")
-LARGE_KEY_TO_DOOR = DataSpec("largedarkkeytodoor")
+LARGE_KEY_TO_DOOR = DataSpec("largedarkkeytodoor", settings={"linger": 20})
 SMALL_ROOMS = (DARKROOM, DARKROOM_HARD, KEY_TO_DOOR)
 LARGE_ROOMS = (LARGE_HARD, LARGE_KEY_TO_DOOR)
 
 # learners' histories, the paper's protocol, beside the scripted ones
-LEARNED = tuple(replace(data, behaviour="q-learning") for data in SMALL_ROOMS)
+LEARNED = tuple(DataSpec(data.env, "q-learning") for data in SMALL_ROOMS)
 
 # the paper's: 60 tasks and 1M steps, lived by DQN
 PAPER_ROOMS = (
@@ -90,17 +91,20 @@ METHODS = (
     row("bc", "bc", minutes=0.3),
     row("bc-10", "bc-10", minutes=0.3),
 )
-# contexts that begin with failures, where a quick learner's histories hardly have any
-FAILURES: dict[str, Any] = {"contexts__failures": 0.5}
-LEARNING = (row("dm-h", "small", minutes=6, **FAILURES), *DISTILLED)
+# contexts that begin with failures, where a quick learner's histories hardly have any, and windows of 20
+# episodes that reach from the first of a learner's 800 to the last
+LEARNING = (
+    row("dm-h", "small", minutes=6, contexts__failures=0.5),
+    *(row(name, name, minutes=3, contexts__stride=40) for name in ("ad", "ad-mamba")),
+)
 # chunks as long as the paper's, batches that take as long as those of the small rooms
 LARGE: dict[str, Any] = {"model__chunk_len": 20, "training__batch_size": 32, "training__updates": 3000}
 LARGE_METHODS = (row("dm-h", "small", minutes=20, **LARGE), *DISTILLED)
 ABLATIONS = (
     row("dm-h", "small", "no-goals", minutes=5, contexts__goal_share=0.0),
     row("dm-h", "small", "attention", minutes=6, model__memory="attention"),
-    *(row("dm-h", "small", f"c-{c}", minutes=6, model__chunk_len=c) for c in (1, 2, 10, 20)),
 )
+CHUNKS = tuple(row("dm-h", "small", f"c-{c}", minutes=6, model__chunk_len=c) for c in (1, 2, 10, 20))
 
 
 def _paper_sizes(preset: str) -> dict[str, Any]:
@@ -161,10 +165,12 @@ def runs(data: Iterable[DataSpec], methods: Iterable[Row], seeds: Iterable[int])
     ]
 
 
-ROOMS = runs(SMALL_ROOMS, METHODS, range(3))
+ROOMS = runs(SMALL_ROOMS, METHODS, range(3)) + runs([HASTY], (HYBRID, SUMMARY, DISTILLED[0]), range(3))
 LEARNERS = runs(LEARNED, LEARNING, range(3))
 LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3))
-ABLATED = runs(SMALL_ROOMS, ABLATIONS, range(3))
+# lengths of chunks on data that suit none of them
+SWEPT = runs([DARKROOM, DARKROOM_HARD, HASTY], CHUNKS, range(3))
+ABLATED = runs(SMALL_ROOMS, ABLATIONS, range(3)) + SWEPT
 TMAZE = maze_runs(range(3))
 
 

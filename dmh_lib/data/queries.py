@@ -58,7 +58,7 @@ class QuerySampler(WindowSampler):
             problem = f"field 'env_id': optimal actions are known in dark rooms only, not in {env_id}"
             raise DataError(f"{source}: {problem}; take data of `dmh data make`")
         self.rules = room_of(str(env_id))
-        self.stages = stages_of(self.rules, trajectories)  # (N,)
+        self.stages = stages_of(self.rules, self.trajectories)  # (N,)
 
     def sample(self, batch_size: int) -> QueryBatch:
         """Draw a batch of windows."""

@@ -1,6 +1,6 @@
 """Windows of consecutive steps: of one run, across its episodes in the order lived, or of one episode."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,9 +23,14 @@ class WindowConfig:
     start: Start = "any"
     """`any`: at any episode of a run whose window still fits into the run; for models that remember no other
     episode, at any step of one, likewise. `first`: at the first of the run, or of the episode."""
+    stride: int = 1
+    """Windows across episodes take each so-manieth of a run: of a slow learner's hundreds of episodes, a few
+    in a row hardly show that it learns."""
 
     def __post_init__(self) -> None:
         require_choice("start", self.start, get_args(Start))
+        if self.stride < 1:
+            raise SettingError(f"stride: must be at least 1, got {self.stride}")
 
 
 @dataclass  # not frozen: Fabric copies batches field by field in mixed precision
@@ -65,6 +70,17 @@ def collected_before(trajectories: Trajectories) -> NDArray[np.float64]:
     return before - np.repeat(before[trajectories.offsets[:-1]], trajectories.lengths)
 
 
+def thinned(trajectories: Trajectories, stride: int) -> Trajectories:
+    """Each run as k = `stride` runs, which take turns with its episodes: 0, k, 2k, … and 1, k + 1, … etc."""
+    if stride == 1:
+        return trajectories
+    runs = trajectories.run_offsets
+    run = np.repeat(np.arange(len(runs) - 1), np.diff(runs))  # (E,)
+    turn = (np.arange(trajectories.num_episodes) - runs[run]) % stride  # (E,)
+    order = np.lexsort([turn, run])  # stable, so that each part stays in the order lived
+    return replace(trajectories.select(order), run_ids=(run * stride + turn)[order])
+
+
 class WindowSampler(SeededDraws):
     """Draws batches of windows across episodes from trajectories, reproducibly.
 
@@ -72,7 +88,7 @@ class WindowSampler(SeededDraws):
     a run that is too short for any gives one, all of it.
 
     Args:
-        trajectories: the data.
+        trajectories: the data, which `config.stride` splits into more and shorter runs.
         config: where windows begin.
         context_len: most steps in a window.
         seed: of all draws.
@@ -84,7 +100,7 @@ class WindowSampler(SeededDraws):
         if context_len < 1:
             raise SettingError(f"context_len: must be at least 1, got {context_len}")
         super().__init__(seed)
-        self.trajectories = trajectories
+        self.trajectories = thinned(trajectories, config.stride)
         # (P,) first steps of the windows that there are, and how long these are
         self.starts, self.lengths = self._places(config, context_len)
 
@@ -125,6 +141,8 @@ class EpisodeWindowSampler(WindowSampler):
     def __init__(
         self, trajectories: Trajectories, config: WindowConfig, context_len: int, seed: int = 0
     ) -> None:
+        if config.stride != 1:
+            raise SettingError("stride: windows within an episode have none; leave it at 1")
         super().__init__(trajectories, config, context_len, seed)
         whole = np.repeat(trajectories.returns, trajectories.lengths)
         self._returns_to_go = (whole - collected_before(trajectories)).astype(np.float32)  # (N,)

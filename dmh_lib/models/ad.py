@@ -6,7 +6,8 @@ Where it departs from its paper:
 
 - `fused` tokens: one per step, with the end of an episode, which the paper's tokens do not show.
 - A full window goes on from its newest half, where the paper's slides by one step and is read again.
-- Training windows begin with an episode, the paper's anywhere in the history.
+- Training windows begin with an episode, the paper's anywhere in the history. Where a learner was slow they
+  take every so-manieth episode (`WindowConfig.stride`).
 - Mamba may take the transformer's place.
 """
 

@@ -106,6 +106,28 @@ def test_windows_within_episodes_are_those_of_plain_loops(data, context_len, sta
     assert batch.returns_to_go.isfinite().all()
 
 
+@given(data=trajectories(max_episodes=12), context_len=st.integers(1, 12), stride=st.integers(1, 5))
+def test_windows_with_a_stride_are_those_of_plain_loops(data, context_len, stride):
+    wanted = []
+    for first, stop in zip(data.run_offsets[:-1], data.run_offsets[1:], strict=True):
+        for turn in range(min(stride, stop - first)):
+            part = list(range(first + turn, stop, stride))
+            for number in range(len(part)):
+                steps = [
+                    step
+                    for index in part[number:]
+                    for step in range(data.offsets[index], data.offsets[index + 1])
+                ]
+                if number == 0 or len(steps) >= context_len:
+                    wanted.append(steps[:context_len])
+    sampler = WindowSampler(data, WindowConfig(stride=stride), context_len)
+    batch = sampler.build(np.arange(len(sampler.starts)))
+    assert batch.mask.sum(1).tolist() == [len(steps) for steps in wanted]
+    for row, steps in enumerate(wanted):
+        for field in ("observations", "actions", "rewards"):
+            assert (getattr(batch, field)[row, : len(steps)].numpy() == getattr(data, field)[steps]).all()
+
+
 def test_windows_by_hand():
     # steps 0 1 | 2 3 4 | 5    6 | 7    8 9 | 10 11 | 12 13
     data = data_of([[2, 3, 1], [1, 1], [2, 2, 2]])
@@ -167,5 +189,9 @@ def test_seed_decides_and_a_stored_state_continues():
 def test_settings_that_cannot_work_are_refused():
     with pytest.raises(SettingError, match="start: 'last'"):
         WindowConfig("last")
+    with pytest.raises(SettingError, match="stride: must be at least 1, got 0"):
+        WindowConfig(stride=0)
+    with pytest.raises(SettingError, match="stride: windows within an episode have none"):
+        EpisodeWindowSampler(data_of([[1]]), WindowConfig(stride=2), 1)
     with pytest.raises(SettingError, match="context_len: must be at least 1, got 0"):
         WindowSampler(data_of([[1]]), WindowConfig(), 0)
