@@ -41,7 +41,7 @@ def memory_along_path(
     batch = expert_path(model, MazeRules(length, active), [0, 1])
     last_chunk = (length - 1) // c  # that begins on the way
     wanted = set((np.geomspace(1, last_chunk + 1, points).astype(np.int64) - 1).tolist())
-    seen = model.normalise(batch.states)  # (2, K, obs_dim)
+    seen = model.see(batch.states)  # (2, K, seen_dim)
     rewards, before = seen.new_zeros(2), torch.full((2,), NOTHING_BEFORE, device=seen.device)
     cache, summary, rows = planner.allocate_cache(2), None, list[dict[str, Any]]()
     for chunk in tqdm(range(last_chunk + 1), desc="memory", disable=not progress):
@@ -58,7 +58,7 @@ def memory_along_path(
         rewards, before = batch.chunk_rewards[:, chunk], batch.done[:, chunk]
         if model.config.chunk_summary:
             summary = planner.summary(
-                model.normalise(batch.inside_observations[:, chunk]),
+                model.see(batch.inside_observations[:, chunk]),
                 batch.inside_actions[:, chunk],
                 batch.inside_rewards[:, chunk],
                 batch.inside_mask[:, chunk],

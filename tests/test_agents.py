@@ -18,9 +18,11 @@ CONFIGS = {
     "fused, return-to-go": {"use_return_to_go": True},
     "fused, wide sub-goal": {"subgoal_dim": 6},
     "fused, summary": {"chunk_summary": True},
+    "fused, summary, waves": {"chunk_summary": True, "state_waves": 2},
     "fused, attention": {"memory": "attention"},
     "paper": {"tokens": "paper"},
     "paper, summary": {"tokens": "paper", "chunk_summary": True},
+    "paper, waves": {"tokens": "paper", "state_waves": 3},
     "paper, attention, summary": {"tokens": "paper", "memory": "attention", "chunk_summary": True},
     "paper, return-to-go, scaled": {"tokens": "paper", "use_return_to_go": True, "reward_scale": 3.0},
 }

@@ -10,6 +10,7 @@ from dmh_lib.agents.protocol import PlayConfig, sample_actions
 from dmh_lib.decode import Backend, make_decoder
 from dmh_lib.errors import SettingError
 from dmh_lib.models import DMH
+from dmh_lib.models.base import with_waves
 from dmh_lib.models.planner import NOTHING_BEFORE
 
 
@@ -73,7 +74,8 @@ class DMHAgent:
         config = self.model.config
         raw = np.ascontiguousarray(observations, dtype=np.float32)
         _require_shape("observations", raw, (len(self._step), config.obs_dim))
-        states = (raw - self._mean) / self._std  # (B, obs_dim)
+        scaled = torch.from_numpy((raw - self._mean) / self._std)  # (B, obs_dim)
+        states = with_waves(scaled, config.state_waves).numpy()  # (B, seen_dim)
         self.began = self._step == 0
         if self.began.any():
             self._begin_chunks(states, self.began.nonzero()[0])

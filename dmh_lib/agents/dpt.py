@@ -43,7 +43,7 @@ class DPTAgent:
         context_len, zeros = self.model.config.context_len, self.model.obs_mean.new_zeros
         shape = (num_envs, context_len)
         self._steps = Steps(
-            states=zeros(*shape, self.model.config.obs_dim),
+            states=zeros(*shape, self.model.config.seen_dim),
             collected=zeros(shape),
             actions=zeros(shape, dtype=torch.long),
             rewards=zeros(shape),
@@ -67,7 +67,7 @@ class DPTAgent:
         raw = torch.as_tensor(np.asarray(observations, dtype=np.float32), device=self._device)  # (B, obs_dim)
         self._make_room()
         now = self._rows, torch.from_numpy(self._held).to(self._device)
-        self._steps.states[now] = self.model.normalise(raw)
+        self._steps.states[now] = self.model.see(raw)
         self._steps.collected[now] = self._collected
         if self._cache is None:
             window = self._steps.at(np.s_[:, : int(self._held.max()) + 1])

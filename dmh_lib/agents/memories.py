@@ -24,7 +24,7 @@ class Window:
         config, zeros = model.config, model.obs_mean.new_zeros
         shape = (num_envs, config.context_len)
         self._model, self._transformer = model, model.backbone
-        self._start: Start = (zeros(*shape, config.obs_dim),)
+        self._start: Start = (zeros(*shape, config.seen_dim),)
         if config.wants_target:
             self._start += (zeros(shape),)
         self._outcome = nothing_done(model, *shape)

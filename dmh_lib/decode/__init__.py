@@ -27,11 +27,11 @@ class Planner(Protocol):
     def begin_chunk(
         self, states: Floats, returns_to_go: Floats, chunk_rewards: Floats, done: Ints, rows: Ints
     ) -> tuple[Floats, Floats]:
-        """Mean and log-variance (b, G) of the sub-goals of chunks that begin at normalised states (b, O),
-        after chunks with `chunk_rewards` and `done` (b,); 0 and NOTHING_BEFORE where there was none."""
+        """Mean and log-variance (b, G) of the sub-goals of chunks that begin at seen states (b, O), after
+        chunks with `chunk_rewards` and `done` (b,); 0 and NOTHING_BEFORE where there was none."""
 
     def end_step(self, states: Floats, actions: NDArray, rewards: Floats, steps: Ints) -> None:
-        """What step `steps` (B,) of every environment's chunk did, at normalised states (B, O)."""
+        """What step `steps` (B,) of every environment's chunk did, at seen states (B, O)."""
 
     def end_chunk(self, chunk_rewards: Floats, done: Ints, rows: Ints) -> None:
         """A chunk is over."""
@@ -53,7 +53,7 @@ class Actor(Protocol):
     def act(
         self, subgoals: Floats, states: Floats, last_actions: NDArray, last_rewards: Floats, steps: Ints
     ) -> Floats:
-        """Outputs (B, action_dim) at step numbers `steps` (B,), from normalised states (B, O) and what the
+        """Outputs (B, action_dim) at step numbers `steps` (B,), from seen states (B, O) and what the
         step before did; may be overwritten by the next call."""
 
     def end_step(self, actions: NDArray, rewards: Floats, steps: Ints, ended: NDArray[np.bool_]) -> None:

@@ -150,7 +150,7 @@ class WindowActor:
         self._filled = np.zeros(num_envs, dtype=np.int64)  # (B,) earlier steps held
         self._rows = np.arange(num_envs)
         actions = () if config.discrete else (config.action_dim,)
-        shapes = ((config.goal_dim,), (config.obs_dim,), actions, ())
+        shapes = ((config.goal_dim,), (config.seen_dim,), actions, ())
         kinds = (np.float32, np.float32, np.int64 if config.discrete else np.float32, np.float32)
         self._parts = [  # sub-goals, states, actions, rewards: (B, c, …) each
             np.zeros((num_envs, config.chunk_len, *shape), dtype=kind)

@@ -55,7 +55,7 @@ class GraphActor(EagerActor):
         actions = (num_envs,) if config.discrete else (num_envs, config.action_dim)
         like: dict[str, Any] = {"device": self._device}
         self._subgoals = torch.zeros(num_envs, config.goal_dim, **like)
-        self._states = torch.zeros(num_envs, config.obs_dim, **like)
+        self._states = torch.zeros(num_envs, config.seen_dim, **like)
         self._actions = torch.zeros(actions, dtype=kind, **like)
         self._rewards = torch.zeros(num_envs, **like)
         self._steps = torch.zeros(num_envs, dtype=torch.long, **like)

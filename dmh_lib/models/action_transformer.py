@@ -21,7 +21,7 @@ class ActionTransformer(nn.Module):
         self.config = config
         width = config.d_model
         self.embed_subgoal = nn.Linear(config.goal_dim, width)
-        self.embed_state = nn.Linear(config.obs_dim, width)
+        self.embed_state = nn.Linear(config.seen_dim, width)
         self.embed_action = action_embedding(config, width)
         self.embed_reward = nn.Linear(1, width)
         self.embed_step = nn.Embedding(config.chunk_len, width)
@@ -44,7 +44,7 @@ class ActionTransformer(nn.Module):
 
         Args:
             subgoals: (S, G), or with the paper's tokens (S, c, G) for one per step.
-            observations: (S, c, obs_dim), normalised.
+            observations: (S, c, seen_dim), as `see` gives them.
             actions: (S, c) or (S, c, act_dim); step t is seen from step t + 1 on.
             rewards: (S, c), likewise.
 

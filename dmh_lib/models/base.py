@@ -1,5 +1,6 @@
 """What all models that predict actions share: their settings, the units of the data, the loss per step."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,7 +12,8 @@ from tyro.conf import Suppress  # the command line takes these from the data
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import SettingError
 
-MOST_LAYERS = 128  # a bound for settings that come with a stranger's checkpoint
+MOST_LAYERS, MOST_WAVES = 128, 16  # bounds for settings that come with a stranger's checkpoint
+LONGEST_WAVE = 4 * 3**0.5  # in standard deviations, twice the width of what is spread evenly
 Tokens = Literal["fused", "paper"]
 
 
@@ -25,6 +27,20 @@ class ModelConfig:
     """Number of actions when discrete, else numbers in an action."""
     discrete: Suppress[bool] = True
     """Whether actions are choices (cross-entropy) or numbers (mean squared error)."""
+    state_waves: int = 0
+    """Beyond the papers: sines and cosines of every number in a state, at so many wavelengths, stand beside
+    it. The longest is twice the width of the data, each other half of one; they tell near places of a large
+    room apart."""
+
+    def __post_init__(self) -> None:
+        self._require_at_least(1, "obs_dim", "action_dim")
+        if not 0 <= self.state_waves <= MOST_WAVES:
+            raise SettingError(f"state_waves: must be 0 to {MOST_WAVES}, got {self.state_waves}")
+
+    @property
+    def seen_dim(self) -> int:
+        """Numbers in a state as the modules see it."""
+        return self.obs_dim * (1 + 2 * self.state_waves)
 
     @property
     def wants_target(self) -> bool:
@@ -72,6 +88,19 @@ def action_embedding(config: ModelConfig, width: int) -> nn.Module:
     return nn.Embedding(config.action_dim, width) if config.discrete else nn.Linear(config.action_dim, width)
 
 
+def with_waves(states: Tensor, count: int) -> Tensor:
+    """Normalised states (…, O) and behind them their sines and cosines at `count` wavelengths.
+
+    Each number x becomes x, sin(2ⁱ k x) and cos(2ⁱ k x), i = 0 … count - 1, k = 2 π / `LONGEST_WAVE`: the
+    features of Tancik et al. (2020), at wavelengths that halve. Gives (…, O (1 + 2 count)).
+    """
+    if count == 0:
+        return states
+    waves = 2 * math.pi / LONGEST_WAVE * 2.0 ** torch.arange(count, device=states.device)  # (count,)
+    angles = (states[..., None] * waves).flatten(-2)  # (…, O count)
+    return torch.cat([states, angles.sin(), angles.cos()], dim=-1)
+
+
 class ActionModel(nn.Module):
     """A model that predicts actions and learns from a batch: `forward` gives a tuple of scalar losses.
 
@@ -101,8 +130,12 @@ class ActionModel(nn.Module):
             self.action_scale.copy_(torch.from_numpy(abs(trajectories.actions).max(0)).clamp(min=1e-3))
 
     def normalise(self, observations: Tensor) -> Tensor:
-        """Observations (…, obs_dim) as the modules see them."""
+        """Observations (…, obs_dim) in units of the data's mean and spread."""
         return (observations - self.obs_mean) / self.obs_std
+
+    def see(self, observations: Tensor) -> Tensor:
+        """Observations (…, obs_dim) as the modules see them, (…, seen_dim)."""
+        return with_waves(self.normalise(observations), self.config.state_waves)
 
     def scale_actions(self, actions: Tensor) -> Tensor:
         """Actions as the modules see them: choices as they are, numbers in units of their range."""

@@ -31,7 +31,8 @@ class BCConfig(ModelConfig):
     """Hidden layers."""
 
     def __post_init__(self) -> None:
-        self._require_at_least(1, "obs_dim", "action_dim", "d_model")
+        super().__post_init__()
+        self._require_at_least(1, "d_model")
         self._require_layers("layers")
         if not 0 < self.best_share <= 1:
             raise SettingError(f"best_share: a share above 0 and up to 1, got {self.best_share}")
@@ -64,13 +65,13 @@ class BC(ActionModel):
 
     def __init__(self, config: BCConfig) -> None:
         super().__init__(config)
-        widths = [config.obs_dim, *[config.d_model] * config.layers]
+        widths = [config.seen_dim, *[config.d_model] * config.layers]
         hidden = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
         self.layers = nn.Sequential(*hidden, nn.Linear(config.d_model, config.action_dim))
 
     def predict(self, observations: Tensor) -> Tensor:
         """Logits or continuous actions (B, action_dim) for observations (B, obs_dim) in raw units."""
-        return self.finish(self.layers(self.normalise(observations)))
+        return self.finish(self.layers(self.see(observations)))
 
     def forward(self, batch: PairBatch) -> BCLoss:
         """The loss of a batch."""

@@ -20,7 +20,7 @@ class ChunkSummary(nn.Module):
         super().__init__()
         self.config = config
         width = config.d_model
-        self.embed_state = nn.Linear(config.obs_dim, width)
+        self.embed_state = nn.Linear(config.seen_dim, width)
         self.embed_action = action_embedding(config, width)
         self.embed_reward = nn.Linear(1, width)
         self.embed_step = nn.Embedding(config.chunk_len, width)
@@ -30,7 +30,7 @@ class ChunkSummary(nn.Module):
         """One step's term of the sum, (…, d).
 
         Args:
-            observations: (…, obs_dim), normalised, before the step.
+            observations: (…, seen_dim), as `see` gives them, before the step.
             actions: (…) or (…, act_dim), scaled.
             rewards: (…).
             steps: (…) places within the chunk.

@@ -62,7 +62,8 @@ class DMHConfig(ModelConfig):
     """Released code, in play: the transformer sees the last c steps even across chunks."""
 
     def __post_init__(self) -> None:
-        sizes = ("obs_dim", "action_dim", "chunk_len", "d_model", "d_state", "d_conv", "expand", "goal_dim")
+        super().__post_init__()
+        sizes = ("chunk_len", "d_model", "d_state", "d_conv", "expand", "goal_dim")
         self._require_at_least(1, *sizes, "most_chunks")
         self._require_layers("mamba_layers", "transformer_layers")
         require_transformer(self.d_model, self.heads, self.dropout)

@@ -79,15 +79,15 @@ class DMH(ActionModel):
         summaries = None
         if self.config.chunk_summary:
             actions = self.scale_actions(batch.inside_actions[at])
-            steps = self.normalise(batch.inside_observations[at]), actions, batch.inside_rewards[at]
+            steps = self.see(batch.inside_observations[at]), actions, batch.inside_rewards[at]
             summaries = self.planner.summary(*steps, batch.inside_mask[at])  # (B, K, d)
-        tokens = self.normalise(batch.states[at]), batch.chunk_rewards[at], batch.done[at]
+        tokens = self.see(batch.states[at]), batch.chunk_rewards[at], batch.done[at]
         return self.planner(*tokens, batch.returns_to_go[at], summaries)
 
     def predict(self, subgoals: Tensor, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
         """Logits or continuous actions (S, c, action_dim) for chunks in raw units; see ActionTransformer."""
         scaled = self.scale_actions(actions)
-        return self.finish(self.actor(subgoals, self.normalise(observations), scaled, rewards))
+        return self.finish(self.actor(subgoals, self.see(observations), scaled, rewards))
 
     def forward(self, batch: ContextBatch) -> DMHLoss:
         """The loss of a batch: L = L(actions | z) + λ · L(actions | f(goal_state)).

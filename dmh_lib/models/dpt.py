@@ -45,7 +45,8 @@ class DPTConfig(ModelConfig):
     """Dropout in the transformer."""
 
     def __post_init__(self) -> None:
-        self._require_at_least(1, "obs_dim", "action_dim", "d_model")
+        super().__post_init__()
+        self._require_at_least(1, "d_model")
         self._require_at_least(2, "context_len")  # half a context must still hold a step
         self._require_layers("layers")
         require_transformer(self.d_model, self.heads, self.dropout)
@@ -66,7 +67,7 @@ class DPTConfig(ModelConfig):
 class Steps(NamedTuple):
     """Steps (…) of lifetimes: the states and what was done in them."""
 
-    states: Tensor  # (…, obs_dim), normalised
+    states: Tensor  # (…, seen_dim), as `see` gives them
     collected: Tensor  # (…) sum of the episode's rewards before the step
     actions: Tensor  # (…) int64
     rewards: Tensor  # (…)
@@ -96,8 +97,8 @@ class DPT(ActionModel):
         super().__init__(config)
         width = config.d_model
         self.embed_query, self.embed_state = (
-            nn.Linear(config.obs_dim, width),
-            nn.Linear(config.obs_dim, width),
+            nn.Linear(config.seen_dim, width),
+            nn.Linear(config.seen_dim, width),
         )
         self.embed_collected, self.embed_reward = nn.Linear(1, width), nn.Linear(1, width)
         self.embed_action, self.embed_ended = nn.Embedding(config.action_dim, width), nn.Embedding(2, width)
@@ -105,7 +106,7 @@ class DPT(ActionModel):
         self.head = nn.Linear(width, config.action_dim)
 
     def query(self, states: Tensor, collected: Tensor) -> Tensor:
-        """What is asked about: states (…, obs_dim), normalised, and collected (…) → (…, d)."""
+        """What is asked about: states (…, seen_dim) and collected (…) → (…, d)."""
         # softsign tells one reward from none and from two, and does not grow with hundreds of them
         return self.embed_query(states) + self.embed_collected(F.softsign(collected)[..., None])
 
@@ -125,7 +126,7 @@ class DPT(ActionModel):
 
     def forward(self, batch: QueryBatch) -> DPTLoss:
         """The loss of a batch."""
-        states = self.normalise(batch.observations)
+        states = self.see(batch.observations)
         logits = self.outputs(Steps(states, batch.collected, batch.actions, batch.rewards, batch.ended))
         label = batch.optimal / batch.optimal.sum(-1, keepdim=True)  # (B, L, A)
         action = F.cross_entropy(logits[batch.asked], label[batch.asked])

@@ -32,7 +32,7 @@ class Planner(nn.Module, ABC):
         super().__init__()
         self.config = config
         width = config.d_model
-        self.embed_state = nn.Linear(config.obs_dim, width)
+        self.embed_state = nn.Linear(config.seen_dim, width)
         self.embed_reward = nn.Linear(1, width)
         self.embed_done = nn.Embedding(3, width)
         if config.use_return_to_go:
@@ -98,7 +98,7 @@ class Planner(nn.Module, ABC):
         """Sub-goals of whole contexts.
 
         Args:
-            states: (B, K, obs_dim) normalised states at the chunks' starts.
+            states: (B, K, seen_dim) states at the chunks' starts.
             chunk_rewards: (B, K).
             done: (B, K) int64, 0 running, 1 ended, 2 padding.
             returns_to_go: (B, K), ignored unless the model uses it.

@@ -18,7 +18,7 @@ from dmh_lib.models.transformer import CausalTransformer
 
 Backbone = Literal["transformer", "mamba"]
 Part = Literal["action", "reward", "ended"]
-# what is known when steps begin: normalised states (…, obs_dim) and, where it is used, the return-to-go (…)
+# what is known when steps begin: states (…, seen_dim) and, where it is used, the return-to-go (…)
 Start = tuple[Tensor, ...]
 Outcome = tuple[Tensor, Tensor, Tensor]  # what steps did: scaled actions, rewards, ended; (…) or (…, act_dim)
 
@@ -50,7 +50,8 @@ class StepConfig(ModelConfig):
     """Inner width of Mamba over d_model."""
 
     def __post_init__(self) -> None:
-        self._require_at_least(1, "obs_dim", "action_dim", "d_model", "d_state", "d_conv", "expand")
+        super().__post_init__()
+        self._require_at_least(1, "d_model", "d_state", "d_conv", "expand")
         self._require_at_least(2, "context_len")  # half a window must still hold a step
         self._require_layers("layers")
         require_choice("backbone", self.backbone, get_args(Backbone))
@@ -128,7 +129,7 @@ class StepModel(ActionModel):
         if config.wants_target:
             self.register_buffer("return_scale", torch.ones(1))
             self.embed_return = nn.Linear(1, width)
-        self.embed_state = nn.Linear(config.obs_dim, width)
+        self.embed_state = nn.Linear(config.seen_dim, width)
         self.embed_action = action_embedding(config, width)
         if isinstance(config, LifetimeConfig):
             self.reward_scale = config.reward_scale
@@ -160,7 +161,7 @@ class StepModel(ActionModel):
             observations: (…, obs_dim), raw.
             returns_to_go: (…), raw; for models that want a target.
         """
-        states = self.normalise(observations)
+        states = self.see(observations)
         if not self.config.wants_target:
             return (states,)
         assert returns_to_go is not None

@@ -18,7 +18,7 @@ Life = tuple[np.ndarray, ...]
 
 def make_model(**changes: Any) -> DPT:
     torch.manual_seed(0)
-    model = DPT(DPTConfig.small(OBS, 5, **({"d_model": 32} | changes))).eval()
+    model = DPT(DPTConfig.small(OBS, 5, **({"d_model": 32, "state_waves": 1} | changes))).eval()
     model.obs_mean.normal_()
     model.obs_std.uniform_(0.5, 2)
     return model
@@ -52,7 +52,7 @@ def said_in_parallel(
         collected.append(sums)
         parts = observations, np.float32(collected), actions[:, row], rewards, ended
         states, *rest = (torch.from_numpy(part[start : step + 1])[None] for part in parts)
-        said.append(model.outputs(Steps(model.normalise(states), *rest))[0, -1].numpy())
+        said.append(model.outputs(Steps(model.see(states), *rest))[0, -1].numpy())
         sums = 0.0 if ended[step] else sums + rewards[step]
         if forgets is not None and forgets[step, row]:
             start, sums = step + 1, 0.0

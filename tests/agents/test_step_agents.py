@@ -35,6 +35,8 @@ def make_model(kind: str, backbone: str, tokens: str, discrete: bool = True, **c
     settings = {"d_model": 32, "layers": 2, "d_state": 4, "context_len": 400, "discrete": discrete} | changes
     if kind != "DT":
         settings |= {"reward_scale": 3.0}
+    if kind == "AT":
+        settings |= {"state_waves": 1}
     config = KINDS[kind][0].small(OBS, 5 if discrete else 2, backbone=backbone, tokens=tokens, **settings)
     model = method_of(config).model(config).eval()
     assert isinstance(model, StepModel)

@@ -25,6 +25,7 @@ SHAPES = {
     "odd sizes": (4, {"d_model": 48, "heads": 3, "chunk_len": 17, "d_state": 5, "d_conv": 2, "expand": 1}),
     "many outputs": (2, {"subgoal_dim": 37}),
     "no memory of inputs": (2, {"d_conv": 1}),
+    "waves": (2, {"state_waves": 2}),
 }
 
 
@@ -49,7 +50,7 @@ def run_actor(actor: EagerActor | FusedActor, config: DMHConfig, num_envs: int) 
         if begun.size:
             subgoals[begun] = rng.normal(size=(begun.size, config.goal_dim))
             actor.begin_chunk(subgoals[begun], begun)
-        states = rng.normal(size=(num_envs, config.obs_dim)).astype(np.float32)
+        states = rng.normal(size=(num_envs, config.seen_dim)).astype(np.float32)
         outputs.append(actor.act(subgoals, states, actions, rewards, steps).copy())
         if config.discrete:
             actions = rng.integers(config.action_dim, size=num_envs)
@@ -84,7 +85,7 @@ def run_planner(planner: EagerPlanner | FusedPlanner, config: DMHConfig, num_env
         if turn == 6:
             planner.forget(rows)
             done[rows], rewards[rows] = NOTHING_BEFORE, 0
-        states, returns = rng.normal(size=(num_envs, config.obs_dim)), rng.normal(size=num_envs)
+        states, returns = rng.normal(size=(num_envs, config.seen_dim)), rng.normal(size=num_envs)
         found += planner.begin_chunk(
             states[rows].astype(np.float32), returns[rows].astype(np.float32), rewards[rows], done[rows], rows
         )

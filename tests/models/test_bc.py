@@ -27,7 +27,7 @@ def build(discrete: bool, **changes: Any) -> tuple[BC, PairSampler]:
 
 @EVERY
 def test_every_parameter_gets_a_gradient(discrete: bool) -> None:
-    model, sampler = build(discrete, layers=3)
+    model, sampler = build(discrete, layers=3, state_waves=2)
     model(sampler.sample(64)).total.backward()
     assert [name for name, part in model.named_parameters() if not part.grad.any()] == []
 

@@ -30,6 +30,7 @@ VARIANTS = {
     "attention": tiny(memory="attention"),
     "paper, attention, summary": tiny("paper", memory="attention", chunk_summary=True),
     "continuous, summary": tiny(discrete=False, chunk_summary=True),
+    "waves, summary": tiny(chunk_summary=True, state_waves=2),
 }
 
 

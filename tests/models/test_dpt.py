@@ -36,14 +36,14 @@ def build(env_id: str, config: DPTConfig) -> tuple[DPT, QuerySampler]:
 
 
 def answers(model: DPT, batch: QueryBatch) -> torch.Tensor:
-    states = model.normalise(batch.observations)
+    states = model.see(batch.observations)
     return model.outputs(Steps(states, batch.collected, batch.actions, batch.rewards, batch.ended))
 
 
 @ENVS
-@pytest.mark.parametrize("preset", ["small", "paper"])
-def test_every_parameter_gets_a_gradient(env_id: str, preset: str) -> None:
-    model, sampler = build(env_id, tiny(preset))
+@pytest.mark.parametrize(("preset", "waves"), [("small", 0), ("small", 2), ("paper", 0)])
+def test_every_parameter_gets_a_gradient(env_id: str, preset: str, waves: int) -> None:
+    model, sampler = build(env_id, tiny(preset, state_waves=waves))
     model.train()
     model(sampler.sample(8)).total.backward()
     assert [name for name, part in model.named_parameters() if not part.grad.any()] == []

@@ -50,6 +50,7 @@ VARIANTS = {
     for preset in ("small", "paper")
     for discrete in (True, False)
 }
+VARIANTS |= {f"{kind}, waves": tiny(kind, state_waves=2) for kind in KINDS}
 EVERY = pytest.mark.parametrize("name", VARIANTS)
 
 
