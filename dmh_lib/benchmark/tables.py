@@ -29,7 +29,7 @@ SMALL_ROOMS = (DARKROOM, DARKROOM_HARD, KEY_TO_DOOR)
 LARGE_ROOMS = (LARGE_HARD, LARGE_KEY_TO_DOOR)
 
 # learners' histories, the paper's protocol, beside the scripted ones
-LEARNED = tuple(DataSpec(data.env, "q-learning") for data in SMALL_ROOMS)
+LEARNED = (DataSpec("darkroom", "q-learning"), DataSpec("darkkeytodoor", "q-learning"))
 
 # the paper's: 60 tasks and 1M steps, lived by DQN
 PAPER_ROOMS = (
@@ -56,26 +56,25 @@ def row(method: str, preset: str, variant: str = "", minutes: float | None = Non
 
 
 def sized(rows: Iterable[Row], data: DataSpec) -> list[Row]:
-    """Rows whose models read step by step see a lifetime of the environment, at most `MOST_STEPS` of it."""
+    """What an environment's horizon asks of methods.
+
+    Models that read step by step see a lifetime, at most `MOST_STEPS` of it, or an episode. Of long episodes
+    fewer chunks are learned, so that an update takes little longer.
+    """
     horizon = room_of(data.env_id).horizon
-    lifetime = min(MOST_STEPS, Judging().episodes * horizon)
-    lengths = {
-        "ad": lifetime,
-        "ad-mamba": lifetime,
-        "at": lifetime,
-        "dpt": lifetime,
-        "dt": horizon,
-        "dm": horizon,
+    lifetime = {"model.context_len": min(MOST_STEPS, Judging().episodes * horizon)}
+    episode = {"model.context_len": horizon}
+    share = {"contexts.learned_share": 0.5} if horizon > SHORT else {}
+    asked = {
+        **dict.fromkeys(("ad", "ad-mamba", "at", "dpt"), lifetime),
+        **dict.fromkeys(("dt", "dm"), episode),
+        **dict.fromkeys(("small", "summary", "idt"), share),
     }
-    return [
-        {**entry, "overrides": {"model.context_len": lengths[entry["preset"]]} | entry["overrides"]}
-        if entry["preset"] in lengths
-        else entry
-        for entry in rows
-    ]
+    return [{**entry, "overrides": asked.get(entry["preset"], {}) | entry["overrides"]} for entry in rows]
 
 
 MOST_STEPS = 2000  # of a window in the large rooms, as in the paper
+SHORT = 20  # steps of an episode whose chunks are all learned
 HYBRID = row("dm-h", "small", minutes=6)
 SUMMARY = row("dm-h", "summary", "summary", minutes=7)
 DISTILLED = (row("ad", "ad", minutes=3), row("ad-mamba", "ad-mamba", minutes=3))
@@ -97,13 +96,30 @@ LEARNING = (
     row("dm-h", "small", minutes=6, contexts__failures=0.5),
     *(row(name, name, minutes=3, contexts__stride=40) for name in ("ad", "ad-mamba")),
 )
-# chunks as long as the paper's, batches that take as long as those of the small rooms
-LARGE: dict[str, Any] = {"model__chunk_len": 20, "training__batch_size": 32, "training__updates": 3000}
-LARGE_METHODS = (row("dm-h", "small", minutes=20, **LARGE), *DISTILLED)
-ABLATIONS = (
-    row("dm-h", "small", "no-goals", minutes=5, contexts__goal_share=0.0),
-    row("dm-h", "small", "attention", minutes=6, model__memory="attention"),
+# 40 × 40 cells are told apart by waves; chunks are as long as the paper's; to all about the same time
+LARGE: dict[str, Any] = {
+    "model__state_waves": 5,
+    "model__chunk_len": 20,
+    "contexts__learned_share": 0.33,
+    "training__batch_size": 32,
+    "training__updates": 6000,
+}
+LARGE_METHODS = (
+    row("dm-h", "small", minutes=22, **LARGE),
+    row("ad", "ad", minutes=22, model__state_waves=5, model__context_len=1000, training__updates=1200),
+    row("ad-mamba", "ad-mamba", minutes=20, model__state_waves=5, training__updates=1500),
 )
+NO_WAVES = row("dm-h", "small", "no-waves", minutes=22, **LARGE | {"model__state_waves": 0})
+
+
+def ablations(minutes: float, **settings: Any) -> tuple[Row, Row]:
+    """DM-H without valuable sub-goals, and with full attention where Mamba was."""
+    return (
+        row("dm-h", "small", "no-goals", minutes=minutes, **settings, contexts__goal_share=0.0),
+        row("dm-h", "small", "attention", minutes=minutes, **settings, model__memory="attention"),
+    )
+
+
 CHUNKS = tuple(row("dm-h", "small", f"c-{c}", minutes=6, model__chunk_len=c) for c in (1, 2, 10, 20))
 
 
@@ -165,12 +181,16 @@ def runs(data: Iterable[DataSpec], methods: Iterable[Row], seeds: Iterable[int])
     ]
 
 
-ROOMS = runs(SMALL_ROOMS, METHODS, range(3)) + runs([HASTY], (HYBRID, SUMMARY, DISTILLED[0]), range(3))
+ROOMS = runs(SMALL_ROOMS, METHODS, range(3)) + runs([HASTY], (HYBRID, SUMMARY), range(3))
 LEARNERS = runs(LEARNED, LEARNING, range(3))
-LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3))
+LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3)) + runs([LARGE_HARD], [NO_WAVES], range(3))
 # lengths of chunks on data that suit none of them
-SWEPT = runs([DARKROOM, DARKROOM_HARD, HASTY], CHUNKS, range(3))
-ABLATED = runs(SMALL_ROOMS, ABLATIONS, range(3)) + SWEPT
+SWEPT = runs([HASTY], CHUNKS, range(3))
+ABLATED = [
+    *runs(SMALL_ROOMS[1:], ablations(9), range(3)),
+    *runs([LARGE_HARD], ablations(22, **LARGE), range(3)),
+    *SWEPT,
+]
 TMAZE = maze_runs(range(3))
 
 
