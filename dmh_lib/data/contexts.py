@@ -27,7 +27,11 @@ class ContextConfig(EpisodeConfig):
     """Which episodes make a context, and which of them are learned from."""
 
     supervise: Supervise = "last+random"
-    """Episodes whose actions are learned: the last (best), that and one other, or all."""
+    """Episodes whose actions are learned: the last (best), that and one other unless it did worse than one
+    before it, or all."""
+    jumbled: float = 0.0
+    """Share of contexts whose episodes, but for the last and best, stand in any order. In play a failure may
+    follow a success, which sorted contexts never show: the agent then takes up its search again."""
     learned_share: float = 1.0
     """Share of those episodes' chunks that are learned, drawn anew for each batch: with long episodes, fewer
     chunks of more contexts teach more in the same time."""
@@ -42,6 +46,8 @@ class ContextConfig(EpisodeConfig):
         super().__post_init__()
         require_choice("supervise", self.supervise, get_args(Supervise))
         require_choice("goal_rule", self.goal_rule, get_args(Rule))
+        if not 0 <= self.jumbled <= 1:
+            raise SettingError(f"jumbled: a share lies in 0 … 1, got {self.jumbled}")
         if not 0 < self.learned_share <= 1:
             raise SettingError(f"learned_share: a share above 0 and at most 1, got {self.learned_share}")
         if not 0 <= self.goal_share <= 1:
@@ -149,10 +155,20 @@ class ContextSampler(EpisodeDraws):
     def sample(self, batch_size: int) -> ContextBatch:
         """Draw a batch of contexts."""
         episodes, counts = self.draw_episodes(batch_size)  # (B, n), (B,)
-        return self.build(self.sort(episodes, counts), counts)
+        return self.build(self._jumble(self.sort(episodes, counts), counts), counts)
 
-    def _supervised(self, counts: Ints, width: int) -> NDArray[np.bool_]:
-        columns, last = np.arange(width), counts[:, None] - 1
+    def _jumble(self, episodes: Ints, counts: Ints) -> Ints:
+        """Rows (B, n), some of them with all valid episodes but the last in any order."""
+        if not self.config.jumbled:
+            return episodes
+        columns = np.arange(episodes.shape[1])
+        loose = (columns < counts[:, None] - 1) & (self._rng.random((len(counts), 1)) < self.config.jumbled)
+        keys = np.where(loose, self._rng.random(episodes.shape) - 1, columns)  # (B, n)
+        return np.take_along_axis(episodes, keys.argsort(axis=1), axis=1)
+
+    def _supervised(self, episodes: Ints, counts: Ints) -> NDArray[np.bool_]:
+        """Which episodes of rows (B, n) are learned from, (B, n)."""
+        columns, last = np.arange(episodes.shape[1]), counts[:, None] - 1
         match self.config.supervise:
             case "all":
                 return columns <= last
@@ -160,7 +176,9 @@ class ContextSampler(EpisodeDraws):
                 return columns == last
             case "last+random":
                 other = self._rng.integers(np.maximum(counts - 1, 1))[:, None]
-                return (columns == last) | ((columns == other) & (other < last))
+                returns = self.trajectories.returns[episodes]
+                no_worse = returns >= np.maximum.accumulate(returns, axis=1)
+                return (columns == last) | ((columns == other) & (other < last) & no_worse)
 
     # ------------------------------------------------------------------ what the model gets
 
@@ -188,7 +206,7 @@ class ContextSampler(EpisodeDraws):
         returns_to_go = np.zeros(batch * num_chunks, dtype=np.float32)
         returns_to_go[rows] = np.repeat(best, totals) - table.collected[chunks]
 
-        learned = np.flatnonzero(np.repeat(self._supervised(counts, width).reshape(-1), flat))
+        learned = np.flatnonzero(np.repeat(self._supervised(episodes, counts).reshape(-1), flat))
         learned = self._rng.permutation(learned)  # so that the first are any
         learned = learned[: int(np.ceil(self.config.learned_share * len(learned)))]  # (S,)
         steps, mask = self._steps(chunks[learned], self.chunk_len)  # (S, c) each

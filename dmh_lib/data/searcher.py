@@ -11,6 +11,7 @@ from dmh_lib.envs import GridRules, GridVectorEnv
 from dmh_lib.errors import SettingError
 
 STAY = 4
+DIRECTION = 0.5  # radians from the x axis; along none of the room's, so that no two neighbours tie
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class SearcherConfig:
     search longer."""
     forget: float = 0.2
     """Chance that such a run forgets at the start of an episode."""
+    same_direction: bool = False
+    """Prefer one direction in every episode of every run, not a new one each: cells are then visited in much
+    the same order, so that whoever imitates it has to remember how far the search got, not all of its way."""
     linger: int = 0
     """Stay on a found key until the chunk of this many steps ends, counted from the episode's start, so that
     a chunk begins there; 0: go on at once."""
@@ -63,6 +67,8 @@ class Searcher:
         lost = self._forgetful & (self._rng.random(len(self._runs)) < self._config.forget)
         self._visited[lost & started] = False
         angle = self._rng.uniform(0, 2 * np.pi, len(self._runs))[started]
+        if self._config.same_direction:
+            angle[:] = DIRECTION
         direction = np.stack([np.cos(angle), np.sin(angle)])  # (2, started)
         # its values differ by less than 1, so that it decides among equally near cells only
         self._preference[started] = -(0.4 / self._rules.size) * (self._grid @ direction).T.astype(np.float32)

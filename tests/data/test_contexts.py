@@ -196,6 +196,25 @@ def test_last_and_random_learns_two_episodes():
     assert others == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_jumbled_contexts_keep_the_best_last_and_learn_nothing_worse_than_before(share):
+    # one chunk to an episode, whose reward is its return
+    data = data_of([(0, [0, 0, 3, 1, 2])])
+    config = ContextConfig(5, vary_length=False, jumbled=share)
+    batch = ContextSampler(data, config, 10).sample(2000)
+    returns = batch.chunk_rewards.tolist()
+    assert {tuple(sorted(row)) for row in returns} == {(0, 0, 1, 2, 3)}
+    assert all(row[-1] == 3 for row in returns)
+    unsorted = sum(row != sorted(row) for row in returns) / 2000
+    assert unsorted == pytest.approx(share * 11 / 12, abs=0.05)  # one of twelve orders is sorted
+    for place in batch.rows.tolist():
+        row, rank = divmod(place, 5)
+        assert returns[row][rank] == max(returns[row][: rank + 1])
+    assert sum(place % 5 == 4 for place in batch.rows.tolist()) == 2000
+    if share:
+        assert len({tuple(row) for row in returns}) == 12
+
+
 def test_learned_chunks_come_in_random_order():
     # or else the sub-goal, tried on the first of them, would be learned from the first contexts only
     sampler = ContextSampler(data_of([(0, [5] * 4)]), ContextConfig(supervise="all"), 2)
@@ -317,7 +336,15 @@ def test_sample_sorts_what_it_draws():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("n_episodes", 0), ("failures", -0.1), ("failures", 1.1), ("goal_share", -0.1), ("goal_share", 1.5)],
+    [
+        ("n_episodes", 0),
+        ("failures", -0.1),
+        ("failures", 1.1),
+        ("jumbled", -0.1),
+        ("jumbled", 1.1),
+        ("goal_share", -0.1),
+        ("goal_share", 1.5),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(field, value):
     with pytest.raises(SettingError, match=rf"{field}: .*got {value}"):

@@ -160,6 +160,21 @@ def test_lingering_stays_on_the_key_until_the_chunk_ends(linger):
     assert found_keys > 15 * len(pairs)
 
 
+def test_one_direction_gives_every_first_search_the_same_way():
+    ways = {}
+    for same in (True, False):
+        histories = make_histories(split_of(DARKROOM, range(81)), replace(PERFECT, same_direction=same))
+        first = histories.observations.reshape(81, -1, 20, 2)[:, 0].tolist()
+        found = by_run(histories, histories.rewards)[:, 0] > 0  # (81, 20)
+        looking = [
+            way[: gained.argmax() if gained.any() else 20] for way, gained in zip(first, found, strict=True)
+        ]
+        longest = max(looking, key=len)
+        ways[same] = [way == longest[: len(way)] for way in looking]
+    assert all(ways[True])
+    assert not all(ways[False])
+
+
 def test_linger_must_not_be_negative():
     with pytest.raises(SettingError, match="linger: must be 0 or more, got -1"):
         SearcherConfig(linger=-1)
