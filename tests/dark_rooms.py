@@ -5,6 +5,7 @@ from dmh_lib.envs import TaskSplit, rules_of
 
 DARKROOM, KEY_TO_DOOR = "dmh/Darkroom-v0", "dmh/DarkKeyToDoor-v0"
 DYNAMIC, LARGE_DYNAMIC = "dmh/DarkroomDynamic-v0", "dmh/LargeDarkroomDynamic-v0"
+LARGE_HARD = "dmh/LargeDarkroomHard-v0"
 EPS, KEY_TO_DOOR_EPS, IDT = "dmh/DarkroomEps-v0", "dmh/DarkKeyToDoorEps-v0", "dmh/DarkroomIDT-v0"
 PERFECT = SearcherConfig(runs_per_task=1, episodes=20, noise=0.0, forgetful_runs=0.0)
 

@@ -32,13 +32,17 @@ class SearcherConfig:
     same_direction: bool = False
     """Prefer one direction in every episode of every run, not a new one each: cells are then visited in much
     the same order, so that whoever imitates it has to remember how far the search got, not all of its way."""
+    blur: int = 0
+    """Know of a place found in earlier episodes only that it lies somewhere in a diamond, up to so many cells
+    from its centre, and look there; 0: know the cell. Imitators look around where they remember it."""
     linger: int = 0
     """Stay on a found key until the chunk of this many steps ends, counted from the episode's start, so that
     a chunk begins there; 0: go on at once."""
 
     def __post_init__(self) -> None:
-        if self.linger < 0:
-            raise SettingError(f"linger: must be 0 or more, got {self.linger}")
+        for name in ("blur", "linger"):
+            if getattr(self, name) < 0:
+                raise SettingError(f"{name}: must be 0 or more, got {getattr(self, name)}")
 
 
 class Searcher:
@@ -56,6 +60,9 @@ class Searcher:
         self._grid = np.stack(np.divmod(np.arange(rules.num_cells), rules.size), axis=-1)  # (cells, 2)
         self._visited = np.zeros((num_runs, rules.num_targets, rules.num_cells), dtype=bool)
         self._known = np.full((num_runs, rules.num_targets), -1, dtype=np.int64)  # cell of each found target
+        # whether it was reached in this episode, and where it does not lie as far as the run remembers
+        self._reached = np.zeros((num_runs, rules.num_targets), dtype=bool)
+        self._elsewhere = np.zeros_like(self._visited) if config.blur else self._visited
         self._forgetful = self._rng.random(num_runs) < config.forgetful_runs
         self._preference = np.zeros((num_runs, rules.num_cells), dtype=np.float32)
         self._runs = np.arange(num_runs)
@@ -73,6 +80,20 @@ class Searcher:
         # its values differ by less than 1, so that it decides among equally near cells only
         self._preference[started] = -(0.4 / self._rules.size) * (self._grid @ direction).T.astype(np.float32)
         self._linger_until[started] = 0
+        self._reached[started] = False
+        if self._config.blur:
+            self._blur(np.flatnonzero(started))
+
+    def _blur(self, runs: NDArray[np.int64]) -> None:
+        """Lay a diamond around each place that runs (b,) know, which has the place anywhere in it."""
+        blur = self._config.blur
+        around = np.arange(-blur, blur + 1)
+        offsets = np.stack(np.meshgrid(around, around), axis=-1).reshape(-1, 2)
+        offsets = offsets[np.abs(offsets).sum(-1) <= blur]  # (O, 2)
+        chosen = offsets[self._rng.integers(len(offsets), size=(len(runs), self._rules.num_targets))]
+        centre = self._grid[self._known[runs]] + chosen  # (b, targets, 2); of unknown places it is not used
+        gap = np.abs(self._grid - centre[:, :, None]).sum(-1)  # (b, targets, cells)
+        self._elsewhere[runs] = gap > blur
 
     def _stage(self, stages: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.minimum(stages, self._rules.num_targets - 1)
@@ -84,10 +105,12 @@ class Searcher:
         stage = self._stage(rooms.stages)
         known = self._known[self._runs, stage]
         target = np.where(self._steps < self._linger_until, self._known[:, 0], known)
-        unknown = np.flatnonzero(target < 0)
-        target[unknown] = nearest_unvisited(
-            self._visited, self._preference, self._rules.size, unknown, stage[unknown], here[unknown]
-        )
+        vague = (target >= 0) & ~self._reached[self._runs, stage] & (self._steps >= self._linger_until)
+        for places, lost in ((self._visited, target < 0), (self._elsewhere, vague & (self._config.blur > 0))):
+            rows = np.flatnonzero(lost)
+            target[rows] = nearest_unvisited(
+                places, self._preference, self._rules.size, rows, stage[rows], here[rows]
+            )
         gap = self._grid[target] - rooms.positions  # (B, 2)
         span = np.abs(gap)
         along_y = self._rng.random(len(here)) * span.sum(-1) >= span[:, 0]  # any shortest path, alike
@@ -99,9 +122,11 @@ class Searcher:
     def learn(self, step: Step) -> None:
         """Mark the cell as visited, and remember it if it is the target."""
         stage = self._stage(step.stages)
-        self._visited[self._runs, stage, step.next_cells] = True
+        for places in (self._visited, self._elsewhere):  # perhaps the same
+            places[self._runs, stage, step.next_cells] = True
         found = step.terminations if self._rules.reward == "closer" else step.rewards > 0
         self._known[self._runs[found], stage[found]] = step.next_cells[found]
+        self._reached[self._runs[found], stage[found]] = True
         if self._config.linger:
             key = found & (step.stages < self._rules.num_targets - 1)
             chunk_end = (self._steps // self._config.linger + 1) * self._config.linger

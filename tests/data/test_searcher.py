@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dark_rooms import DARKROOM, EPS, IDT, KEY_TO_DOOR, PERFECT, by_run, split_of
+from dark_rooms import DARKROOM, EPS, IDT, KEY_TO_DOOR, LARGE_HARD, PERFECT, by_run, split_of
 
 from dmh_lib.data.histories import make_histories
 from dmh_lib.data.nearest import nearest_unvisited, nearest_unvisited_reference
@@ -175,6 +175,29 @@ def test_one_direction_gives_every_first_search_the_same_way():
     assert not all(ways[False])
 
 
-def test_linger_must_not_be_negative():
-    with pytest.raises(SettingError, match="linger: must be 0 or more, got -1"):
-        SearcherConfig(linger=-1)
+@pytest.mark.parametrize("blur", [1, 3])
+def test_a_blurred_memory_comes_near_and_looks_around_there(blur):
+    goals = np.random.default_rng(0).choice(1600, 40, replace=False)
+    histories = make_histories(split_of(LARGE_HARD, goals), replace(PERFECT, blur=blur, episodes=14))
+    places = histories.observations.reshape(len(goals), 14, 200, 2)
+    hits = by_run(histories, histories.rewards) > 0  # (40, 14, 200)
+    found = hits.any(-1).argmax(1)
+    optimum = np.abs(np.stack(np.divmod(goals, 40), axis=-1) - 20).sum(-1).clip(1)
+    longer = 0
+    for goal, first, way, hit, least in zip(goals, found, places, hits, optimum, strict=True):
+        for episode in range(first + 1, 14):
+            assert hit[episode].any()
+            arrival = hit[episode].argmax() + 1
+            gaps = np.abs(way[episode, :arrival] - np.divmod(goal, 40)).sum(-1)
+            near = (gaps <= 2 * blur).argmax()
+            assert near <= least  # there without a search
+            assert (gaps[near:] <= 3 * blur).all()  # and around it until it is found
+            assert (way[episode, arrival:] == np.divmod(goal, 40)).all()
+            longer += arrival > least
+    assert longer > 0.3 * (14 - found - 1).sum()
+
+
+@pytest.mark.parametrize("name", ["linger", "blur"])
+def test_cells_and_steps_must_not_be_negative(name):
+    with pytest.raises(SettingError, match=f"{name}: must be 0 or more, got -1"):
+        SearcherConfig(**{name: -1})
