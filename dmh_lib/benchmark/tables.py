@@ -23,8 +23,10 @@ DARKROOM_HARD = DataSpec("darkroomhard")
 # who finds the key stays on it until a chunk begins, for Mamba sees no other moment
 KEY_TO_DOOR = DataSpec("darkkeytodoor", settings={"linger": 5})
 HASTY = DataSpec("darkkeytodoor", variant="hasty")  # who does not
-LARGE_HARD = DataSpec("largedarkroomhard")
-LARGE_KEY_TO_DOOR = DataSpec("largedarkkeytodoor", settings={"linger": 20})
+# searches that one can learn to go on with among 1600 cells, and to look around where a place must be
+EASY: dict[str, Any] = {"same_direction": True, "forgetful_runs": 0.25, "blur": 3}
+LARGE_HARD = DataSpec("largedarkroomhard", settings=EASY)
+LARGE_KEY_TO_DOOR = DataSpec("largedarkkeytodoor", settings=EASY | {"linger": 20})
 SMALL_ROOMS = (DARKROOM, DARKROOM_HARD, KEY_TO_DOOR)
 LARGE_ROOMS = (LARGE_HARD, LARGE_KEY_TO_DOOR)
 
@@ -101,6 +103,7 @@ LARGE: dict[str, Any] = {
     "model__state_waves": 5,
     "model__chunk_len": 20,
     "contexts__learned_share": 0.33,
+    "contexts__jumbled": 0.5,
     "training__batch_size": 32,
     "training__updates": 6000,
 }
