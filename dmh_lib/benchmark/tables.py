@@ -98,28 +98,20 @@ LEARNING = (
     row("dm-h", "small", minutes=6, contexts__failures=0.5),
     *(row(name, name, minutes=3, contexts__stride=40) for name in ("ad", "ad-mamba")),
 )
-# 40 × 40 cells are told apart by waves; chunks are as long as the paper's; to all about the same time
-LARGE: dict[str, Any] = {
-    "model__state_waves": 5,
-    "model__chunk_len": 20,
-    "contexts__learned_share": 0.33,
-    "contexts__jumbled": 0.5,
-    "training__batch_size": 32,
-    "training__updates": 6000,
-}
+# to all about the same time, and waves to tell 1600 cells apart
 LARGE_METHODS = (
-    row("dm-h", "small", minutes=22, **LARGE),
+    row("dm-h", "large", minutes=22),
     row("ad", "ad", minutes=22, model__state_waves=5, model__context_len=1000, training__updates=1200),
     row("ad-mamba", "ad-mamba", minutes=20, model__state_waves=5, training__updates=1500),
 )
-NO_WAVES = row("dm-h", "small", "no-waves", minutes=22, **LARGE | {"model__state_waves": 0})
+NO_WAVES = row("dm-h", "large", "no-waves", minutes=22, model__state_waves=0)
 
 
-def ablations(minutes: float, **settings: Any) -> tuple[Row, Row]:
+def ablations(preset: str, minutes: float) -> tuple[Row, Row]:
     """DM-H without valuable sub-goals, and with full attention where Mamba was."""
     return (
-        row("dm-h", "small", "no-goals", minutes=minutes, **settings, contexts__goal_share=0.0),
-        row("dm-h", "small", "attention", minutes=minutes, **settings, model__memory="attention"),
+        row("dm-h", preset, "no-goals", minutes=minutes, contexts__goal_share=0.0),
+        row("dm-h", preset, "attention", minutes=minutes, model__memory="attention"),
     )
 
 
@@ -190,8 +182,8 @@ LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3)) + runs([LARGE_HARD], [NO
 # lengths of chunks on data that suit none of them
 SWEPT = runs([HASTY], CHUNKS, range(3))
 ABLATED = [
-    *runs(SMALL_ROOMS[1:], ablations(9), range(3)),
-    *runs([LARGE_HARD], ablations(22, **LARGE), range(3)),
+    *runs(SMALL_ROOMS[1:], ablations("small", 9), range(3)),
+    *runs([LARGE_HARD], ablations("large", 22), range(3)),
     *SWEPT,
 ]
 TMAZE = maze_runs(range(3))
