@@ -207,7 +207,7 @@ def test_a_baseline_trains_and_evaluates(
     if method == "at":
         assert about["contexts"]["n_episodes"] == 4
     else:
-        assert about["contexts"] == {"start": "first"}
+        assert about["contexts"] == {"start": "first", "stride": 1}
     main(["evaluate", str(folder), "--episodes", "2", "--seeds", "5",
           "--json", str(out), "--parquet", str(table)])  # fmt: skip
     assert "last episode:" in capsys.readouterr().out
