@@ -14,7 +14,7 @@ from dmh_lib.console import watched
 
 from .runner import Order, default_out, do_all, select, todo
 from .specs import RunSpec
-from .store import Places, expected_minutes, state_of
+from .store import Places, expected_minutes, has_weights, state_of
 from .tables import TABLES, load_table
 
 
@@ -102,7 +102,7 @@ def _with_results(tables: dict[str, list[RunSpec]], asked: str, places: Places) 
 def _export(specs: list[RunSpec], places: Places, folder: Path) -> None:
     """Copy kept weights to FOLDER/ENVIRONMENT-METHOD."""
     for spec in specs:
-        if spec.seed == 0 and places.kept(spec).is_dir():
+        if spec.seed == 0 and has_weights(spec, places):
             target = export_checkpoint(places.kept(spec), folder / checkpoint_name(spec))
             print(f"wrote {target} ({(target / WEIGHTS).stat().st_size / 1e6:.1f} MB)")
 

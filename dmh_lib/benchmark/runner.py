@@ -13,7 +13,7 @@ from pathlib import Path
 from dmh_lib.errors import BenchmarkError, SettingError
 
 from .specs import RunSpec
-from .store import Places, state_of
+from .store import Places, has_weights, state_of
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 POLL = 0.2  # seconds
@@ -76,7 +76,7 @@ def todo(specs: Sequence[RunSpec], places: Places, order: Order) -> list[RunSpec
         )
     if order.repeat:
         return [spec for spec, state, _ in states if state == "done"]
-    lacking = [order.keeps(spec) and not places.kept(spec).is_dir() for spec in specs]
+    lacking = [order.keeps(spec) and not has_weights(spec, places) for spec in specs]
     return [spec for (spec, state, _), lacks in zip(states, lacking, strict=True) if state != "done" or lacks]
 
 

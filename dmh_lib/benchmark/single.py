@@ -27,7 +27,7 @@ from dmh_lib.errors import BenchmarkError
 from dmh_lib.evaluation import choose_play, evaluate_on_tasks
 from dmh_lib.methods import method_of
 from dmh_lib.models import DMH, ActionModel
-from dmh_lib.results import summarise, write_results
+from dmh_lib.results import read_about, summarise, write_results
 from dmh_lib.rollouts import has_readable_goal, subgoal_meaning
 from dmh_lib.statistics import Estimate, known_mean
 from dmh_lib.training import TrainResult, train
@@ -74,7 +74,8 @@ def run_one(spec: RunSpec, places: Places, *, keep: bool = False, repeat: bool =
             write_results(typed(table), places.result(spec), about)
             said = _said(spec, table)
         if keep and not repeat:
-            notes = {"run": spec.name, "hash": spec.hash, "scores": _scores(spec, table)}
+            of_result = read_about(places.result(spec))["hash"]
+            notes = {"run": spec.name, "hash": of_result, "scores": _scores(spec, table)}
             export_checkpoint(folder, places.kept(spec), notes)
         shutil.rmtree(folder, ignore_errors=True)
         if repeat:

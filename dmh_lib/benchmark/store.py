@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from dmh_lib.checkpoints import ABOUT
 from dmh_lib.errors import DataError
+from dmh_lib.files import read_json
 from dmh_lib.results import read_about, read_results
 
 from .data import DataSpec, MazeSpec
@@ -67,8 +69,8 @@ class Places:
         return self.scratch / f"{spec.name}-{spec.hash[:8]}"
 
     def kept(self, spec: RunSpec) -> Path:
-        """Folder of a finished run's weights, if they were kept."""
-        return self.scratch / "kept" / f"{spec.name}-{spec.hash[:8]}"
+        """Folder of a finished run's weights, if they were kept, see `has_weights`."""
+        return self.scratch / "kept" / spec.name
 
     def log(self, spec: RunSpec) -> Path:
         """What the worker of a run printed."""
@@ -96,6 +98,14 @@ def state_of(spec: RunSpec, places: Places) -> tuple[State, list[str]]:
         return "done", []
     different = spec.differences(about.get("settings", {}))
     return ("stale", different) if different else ("done", [])
+
+
+def has_weights(spec: RunSpec, places: Places) -> bool:
+    """Whether the weights that were kept of a run are those of its stored result."""
+    weights, result = places.kept(spec) / ABOUT, places.result(spec)
+    if not weights.is_file() or not result.is_file():
+        return False
+    return bool(read_json(weights).get("hash") == read_about(result).get("hash"))
 
 
 def load(spec: RunSpec, path: str | os.PathLike[str]) -> Stored:

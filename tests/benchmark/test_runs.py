@@ -1,6 +1,7 @@
 """Runs on tiny settings, end to end: what they leave, how they resume, and what happens when one fails."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from dmh_lib.benchmark import (
     write_table,
 )
 from dmh_lib.benchmark.single import SCORES, run_one
+from dmh_lib.benchmark.store import has_weights
 from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.cli import main
 from dmh_lib.errors import BenchmarkError, SettingError
+from dmh_lib.files import read_json, write_json
 from dmh_lib.results import COLUMNS
 from dmh_lib.rollouts import DISTANCES
 
@@ -76,6 +79,20 @@ def test_kept_weights_load_and_know_their_scores(done: RunSpec, places: Places) 
     assert checkpoint.about["data_hash"] == about["data_hash"]
     assert checkpoint.about["run"] == done.name
     assert checkpoint.about["scores"]["episodes"] == 3
+    assert todo([done], places, Order(keep=True)) == []
+
+
+def test_weights_of_another_result_do_not_count(done: RunSpec, places: Places, tmp_path: Path) -> None:
+    elsewhere = Places(tmp_path, places.data, tmp_path)
+    assert not has_weights(done, elsewhere)
+    shutil.copytree(places.kept(done), elsewhere.kept(done))
+    assert not has_weights(done, elsewhere)  # no result
+    elsewhere.result(done).parent.mkdir(parents=True)
+    shutil.copyfile(places.result(done), elsewhere.result(done))
+    assert has_weights(done, elsewhere)
+    about = read_json(elsewhere.kept(done) / "checkpoint.json")
+    write_json(elsewhere.kept(done) / "checkpoint.json", {**about, "hash": "of another"})
+    assert todo([done], elsewhere, Order(keep=True)) == [done]
 
 
 def test_a_repeated_run_gives_the_stored_numbers(done: RunSpec, places: Places) -> None:
