@@ -24,7 +24,7 @@ DARKROOM_HARD = DataSpec("darkroomhard")
 KEY_TO_DOOR = DataSpec("darkkeytodoor", settings={"linger": 5})
 HASTY = DataSpec("darkkeytodoor", variant="hasty")  # who does not
 # searches that one can learn to go on with among 1600 cells, and to look around where a place must be
-EASY: dict[str, Any] = {"same_direction": True, "blur": 2}
+EASY: dict[str, Any] = {"same_direction": True, "forgetful_runs": 0.25, "blur": 3}
 LARGE_HARD = DataSpec("largedarkroomhard", settings=EASY)
 LARGE_KEY_TO_DOOR = DataSpec("largedarkkeytodoor", settings=EASY | {"linger": 20})
 SMALL_ROOMS = (DARKROOM, DARKROOM_HARD, KEY_TO_DOOR)
