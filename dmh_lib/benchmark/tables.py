@@ -104,17 +104,12 @@ LARGE_METHODS = (
     row("ad", "ad", minutes=22, model__state_waves=5, model__context_len=1000, training__updates=1200),
     row("ad-mamba", "ad-mamba", minutes=20, model__state_waves=5, training__updates=1500),
 )
-NO_WAVES = row("dm-h", "large", "no-waves", minutes=22, model__state_waves=0)
-
-
-def ablations(preset: str, minutes: float) -> tuple[Row, Row]:
-    """DM-H without valuable sub-goals, and with full attention where Mamba was."""
-    return (
-        row("dm-h", preset, "no-goals", minutes=minutes, contexts__goal_share=0.0),
-        row("dm-h", preset, "attention", minutes=minutes, model__memory="attention"),
-    )
-
-
+LARGE_NO_WAVES = row("dm-h", "large", "no-waves", minutes=22, model__state_waves=0)
+LARGE_NO_GOALS = row("dm-h", "large", "no-goals", minutes=22, contexts__goal_share=0.0)
+ABLATIONS = (
+    row("dm-h", "small", "no-goals", minutes=7, contexts__goal_share=0.0),
+    row("dm-h", "small", "attention", minutes=7, model__memory="attention"),
+)
 CHUNKS = tuple(row("dm-h", "small", f"c-{c}", minutes=6, model__chunk_len=c) for c in (1, 2, 10, 20))
 
 
@@ -178,12 +173,12 @@ def runs(data: Iterable[DataSpec], methods: Iterable[Row], seeds: Iterable[int])
 
 ROOMS = runs(SMALL_ROOMS, METHODS, range(3)) + runs([HASTY], (HYBRID, SUMMARY), range(3))
 LEARNERS = runs(LEARNED, LEARNING, range(3))
-LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3)) + runs([LARGE_HARD], [NO_WAVES], range(3))
+LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3)) + runs([LARGE_HARD], [LARGE_NO_WAVES], [0])
 # lengths of chunks on data that suit none of them
 SWEPT = runs([HASTY], CHUNKS, range(3))
 ABLATED = [
-    *runs(SMALL_ROOMS[1:], ablations("small", 9), range(3)),
-    *runs([LARGE_HARD], ablations("large", 22), range(3)),
+    *runs(SMALL_ROOMS[1:], ABLATIONS, range(3)),
+    *runs([LARGE_HARD], [LARGE_NO_GOALS], range(3)),
     *SWEPT,
 ]
 TMAZE = maze_runs(range(3))
