@@ -19,8 +19,9 @@ MEASURED = """## How it was measured
   (DT, DM, AT) aim at what did best on training tasks: the best return in the data, as in their papers, or the
   lowest, the median or the highest optimum of the training tasks.
 - **Windows.** Models that read step by step, all but DM-H and IDT, read up to a lifetime, DT and DM up to an
-  episode; in large rooms at most 2,000 steps, as in the paper's table of costs. On learners' histories AD
-  learns from windows of every 40th episode, which reach from a learner's first days to its last.
+  episode; in large rooms at most 2,000 steps, as in the paper's table of costs, and AD's transformer 1,000.
+  On learners' histories AD learns from every 40th episode, so that a window reaches from a learner's first
+  days to its last.
 - **Scores.** The last episode of the final checkpoint, never the best episode. *NAUC* is the area under the
   return curve over the oracle's. *Best checkpoint* is chosen by the very score it shows, and so flatters.
 - **Intervals.** Lifetimes on one task with the same weights are averaged first. Then, 2000 times, tasks are
@@ -38,6 +39,9 @@ PAPER_NOTES = (
     "Published grid-world figures were read off a plot by eye.",
     "The paper collects the histories of a learner (DQN), 1M steps on 60 tasks of each environment, and "
     "publishes no split. Here each section names its histories; a scripted searcher is a choice of ours.",
+    "The searcher suits DM-H in key-to-door rooms: it stays on a found key until the next chunk begins, which "
+    "is all that Mamba sees. Histories called *hasty* are those of one that does not. In large rooms it always "
+    "searches the same way and looks around where it remembers a place.",
     "Choosing a temperature on training tasks is a step of ours.",
     "The paper reports 10 training seeds; *each seed* shows how many there are here.",
     "The paper gives returns, percent of optimum is ours. Its curve for LargeDarkroom levels off near 15 "
