@@ -103,7 +103,10 @@ def difference_table(group: Group) -> pd.DataFrame:
 
 
 def chunk_table(group: Group, curves: pd.DataFrame) -> pd.DataFrame:
-    """DM-H by chunk length c, all else equal: `room`, `chunk_len`, `mean`, `low`, `high`, sorted by c."""
+    """DM-H by chunk length c, all else equal: `room`, `chunk_len`, `mean`, `low`, `high`, sorted by c.
+
+    Empty where there are results of one length only.
+    """
     specs = {series.label: series.specs[0] for series in group.series}
     lengths = {
         label: spec.config().model.chunk_len
@@ -112,6 +115,8 @@ def chunk_table(group: Group, curves: pd.DataFrame) -> pd.DataFrame:
     }
     scores = score_table(group, curves)
     scores = scores[scores["method"].isin(list(lengths))]
+    if len(scores) < 2:
+        scores = scores[:0]
     table = scores.assign(chunk_len=scores["method"].map(lengths)).sort_values("chunk_len", ignore_index=True)
     return table[["room", "chunk_len", "mean", "low", "high"]]
 

@@ -79,6 +79,8 @@ def test_all_are_there(tmp_path: Path) -> None:
     chunks = stored.chunk_table(group, curves)
     assert chunks["chunk_len"].tolist() == [2, 5]
     assert chunks["mean"].tolist() == scores.loc[["DM-H (c-2)", "DM-H"], "mean"].tolist()
+    (unswept,) = stored.read_groups(["mine"], tmp_path)
+    assert stored.chunk_table(unswept, group_curves(unswept)).empty
 
 
 def test_runs_of_some_methods(tmp_path: Path) -> None:
