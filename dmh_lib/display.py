@@ -30,10 +30,10 @@ def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
     """
     base = Path(path)
     base.parent.mkdir(parents=True, exist_ok=True)
-    html = base.with_suffix(".html")
+    html = base.with_name(f"{base.name}.html")  # a dot may be part of the name
     with atomic_path(html) as temporary:
         figure.write_html(temporary, include_plotlyjs="directory", config={"displaylogo": False})
-    png = base.with_suffix(".png")
+    png = base.with_name(f"{base.name}.png")
     return [html, png] if save_png(figure, png) else [html]
 
 

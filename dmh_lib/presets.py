@@ -70,9 +70,9 @@ PRESETS: dict[str, Preset] = {
         Settings(
             DMHConfig.small(1, 1, chunk_len=20, state_waves=5),
             ContextConfig(learned_share=0.33, jumbled=0.5),
-            TrainConfig(updates=6000, batch_size=32),
+            TrainConfig(updates=3000, batch_size=32),
         ),
-        "`small` for rooms of 1600 cells, twenty minutes of one core.",
+        "`small` for rooms of 1600 cells, ten minutes of one core.",
     ),
     "paper": Preset(
         Settings(DMHConfig.paper(1, 1), ContextConfig.paper(), TrainConfig.paper()),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dmh_lib.benchmark import TABLES, Places, RunSpec, load_done
-from dmh_lib.benchmark.markdown import room_name
+from dmh_lib.benchmark.markdown import short_title_of
 from dmh_lib.benchmark.store import NO_MEMORY, final_rows
 from dmh_lib.benchmark.summary import Group, Series, compare
 from dmh_lib.results import by_length
@@ -64,7 +64,8 @@ def score_table(group: Group, curves: pd.DataFrame) -> pd.DataFrame:
         curves: of the group, from `dmh_lib.benchmark.summary.group_curves`.
 
     Returns:
-        `method`, `room`, `mean` with the bounds `low` and `high` of its 95 % interval, `without_memory`,
+        `method`, `room` (named with its histories where they are not the searcher's usual ones), `mean` with
+        the bounds `low` and `high` of its 95 % interval, `without_memory`,
         `seeds` (training seeds that are there, of how many), `updates` and `minutes` of training.
     """
     last = curves[curves["episode"] == curves["episode"].max()].set_index("method")
@@ -76,7 +77,7 @@ def score_table(group: Group, curves: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "method": series.label,
-                "room": room_name(group),
+                "room": short_title_of(group),
                 **last.loc[series.label, ["mean", "low", "high"]],
                 "without_memory": forgetful.loc[at_end, "percent_of_optimum"].mean(),
                 "seeds": f"{len(series.runs)} of {len(series.specs)}",
@@ -98,7 +99,7 @@ def difference_table(group: Group) -> pd.DataFrame:
     if (ours := group.reference) is not None:
         for theirs in group.others:
             found = compare(theirs, ours)
-            rows.append((theirs.label, room_name(group), *found, verdict(found)))
+            rows.append((theirs.label, short_title_of(group), *found, verdict(found)))
     return pd.DataFrame(rows, columns=["method", "room", "mean", "low", "high", "verdict"])
 
 

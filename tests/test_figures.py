@@ -102,9 +102,9 @@ def test_without_a_browser_there_is_html_and_a_hint(
     monkeypatch.setattr(display.Chromium, "find_browser", lambda **_: None)
     display._has_browser.cache_clear()
     with pytest.warns(UserWarning, match="install Chrome or Chromium"):
-        written = display.save_figure(episode_figure(life, 1), tmp_path / "room")
-    assert [path.name for path in written] == ["room.html"]
-    assert display.save_figure(episode_figure(life, 1), tmp_path / "room") == written  # warned once
+        written = display.save_figure(episode_figure(life, 1), tmp_path / "room.hasty")
+    assert [path.name for path in written] == ["room.hasty.html"]  # a dot is part of the name
+    assert display.save_figure(episode_figure(life, 1), tmp_path / "room.hasty") == written  # warned once
     display._has_browser.cache_clear()
 
 

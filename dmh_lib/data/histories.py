@@ -27,7 +27,7 @@ CONFIGS: dict[str, type[HistoryConfig]] = {
 }
 
 # Settings that came later are on record where they are on, so that data made before stay what they were.
-LATER = {"linger": 0, "same_direction": False, "blur": 0, "initial_value": 0.0, "backwards": False}
+LATER = {"linger": 0, "in_lanes": False, "blur": 0, "initial_value": 0.0, "backwards": False}
 
 
 def behaviour_of(config: HistoryConfig) -> str:

@@ -54,3 +54,47 @@ def nearest_unvisited(visited, preference, size, runs, stages, cells):
             if best < np.inf:
                 break
     return found
+
+
+def lanes(size: int) -> NDArray[np.int64]:
+    """All cells x·size + y of a room, (size²,), lane after lane: y rises where x is even, else it falls."""
+    cells = np.arange(size**2).reshape(size, size)  # (x, y)
+    cells[1::2] = cells[1::2, ::-1]
+    return cells.reshape(-1)
+
+
+def first_unvisited_reference(
+    visited: NDArray[np.bool_],
+    orders: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    runs: NDArray[np.int64],
+    stages: NDArray[np.int64],
+    cells: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The cells (K,) that their runs have not visited yet and that come first in an order.
+
+    Args:
+        visited: (B, num_targets, cells), a map for each run and target sought.
+        orders: (O, cells), each all cells of the room in the order in which they are to be visited.
+        chosen: (K,) which of the orders.
+        runs, stages, cells: (K,) which map is asked, and where the run stands.
+
+    Where a run has visited every cell, the answer is the cell where it stands.
+    """
+    order = orders[chosen]  # (K, cells)
+    free = np.take_along_axis(~visited[runs, stages], order, axis=-1)  # (K, cells), in that order
+    first = np.take_along_axis(order, free.argmax(-1)[:, None], axis=-1)[:, 0]  # (K,)
+    return np.where(free.any(-1), first, cells)
+
+
+@numba.njit(cache=True)
+def first_unvisited(visited, orders, chosen, runs, stages, cells):
+    """`first_unvisited_reference`, looking no further than the first."""
+    found = cells.copy()  # (K,)
+    for k in range(len(cells)):
+        seen = visited[runs[k], stages[k]]
+        for cell in orders[chosen[k]]:
+            if not seen[cell]:
+                found[k] = cell
+                break
+    return found

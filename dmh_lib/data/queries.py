@@ -67,14 +67,12 @@ class QuerySampler(WindowSampler):
     def build(self, windows: Ints) -> QueryBatch:
         """The batch of given windows (B,), counted among `starts`."""
         window, data = super().build(windows), self.trajectories
-        starts, lengths = self.starts[windows], self.lengths[windows]  # (B,)
-        shape = window.mask.shape
-        steps = starts[:, None] + np.minimum(np.arange(shape[1]), lengths[:, None] - 1)  # (B, L)
+        steps, _ = self._steps(windows)  # (B, L)
         episodes = data.offsets.searchsorted(steps.reshape(-1), "right") - 1  # (B·L,)
         positions = data.observations[steps.reshape(-1)].astype(np.int64)  # (B·L, 2)
         stages = self.stages[steps.reshape(-1)].astype(np.int64)  # (B·L,)
         best = optimal_actions(self.rules, positions, stages, data.task_ids[episodes])  # (B·L, A)
-        optimal = torch.from_numpy(best.reshape(*shape, -1))
+        optimal = torch.from_numpy(best.reshape(*steps.shape, -1))
         return QueryBatch(
             **vars(window),
             collected=collected_in_window(window.rewards, window.ended),

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dmh_lib.data.nearest import nearest_unvisited
+from dmh_lib.data.nearest import first_unvisited, lanes, nearest_unvisited
 from dmh_lib.data.recording import Step, cell_index
 from dmh_lib.envs import GridRules, GridVectorEnv
 from dmh_lib.errors import SettingError
 
 STAY = 4
-DIRECTION = 0.5  # radians from the x axis; along none of the room's, so that no two neighbours tie
 
 
 @dataclass(frozen=True)
 class SearcherConfig:
-    """How the systematic searcher behaves."""
+    """How the systematic searcher behaves. In rooms with unknown actions no place is looked for, and so
+    `in_lanes`, `blur` and `linger` do nothing."""
 
     runs_per_task: int | None = None
     """Lifetimes recorded of each training task; None: as suits the room (`data.presets`)."""
@@ -29,12 +29,13 @@ class SearcherConfig:
     search longer."""
     forget: float = 0.2
     """Chance that such a run forgets at the start of an episode."""
-    same_direction: bool = False
-    """Prefer one direction in every episode of every run, not a new one each: cells are then visited in much
-    the same order, so that whoever imitates it has to remember how far the search got, not all of its way."""
+    in_lanes: bool = False
+    """Visit cells lane after lane, up the first and down the next, not the nearest one each time: whoever
+    imitates it then has to remember how far the search got, not all of its way."""
     blur: int = 0
-    """Know of a place found in earlier episodes only that it lies somewhere in a diamond, up to so many cells
-    from its centre, and look there; 0: know the cell. Imitators look around where they remember it."""
+    """Look for a place found in earlier episodes in a square of cells near it, up to so many rows and columns
+    from its centre, and then in another until it is found; 0: know the cell. Imitators look around where
+    they remember it, again and again."""
     linger: int = 0
     """Stay on a found key until the chunk of this many steps ends, counted from the episode's start, so that
     a chunk begins there; 0: go on at once."""
@@ -65,6 +66,10 @@ class Searcher:
         self._elsewhere = np.zeros_like(self._visited) if config.blur else self._visited
         self._forgetful = self._rng.random(num_runs) < config.forgetful_runs
         self._preference = np.zeros((num_runs, rules.num_cells), dtype=np.float32)
+        forth = lanes(rules.size)
+        # to search in, from the start's lane to the last and on from the first, and to look around in
+        self._orders = np.stack([np.roll(forth, -rules.start[0] * rules.size), forth, forth[::-1]])
+        self._around = np.zeros((num_runs, rules.num_targets), dtype=np.int64)  # which of them
         self._runs = np.arange(num_runs)
         self._steps = np.zeros(num_runs, dtype=np.int64)  # of the episode, before the action
         self._linger_until = np.zeros(num_runs, dtype=np.int64)
@@ -74,8 +79,6 @@ class Searcher:
         lost = self._forgetful & (self._rng.random(len(self._runs)) < self._config.forget)
         self._visited[lost & started] = False
         angle = self._rng.uniform(0, 2 * np.pi, len(self._runs))[started]
-        if self._config.same_direction:
-            angle[:] = DIRECTION
         direction = np.stack([np.cos(angle), np.sin(angle)])  # (2, started)
         # its values differ by less than 1, so that it decides among equally near cells only
         self._preference[started] = -(0.4 / self._rules.size) * (self._grid @ direction).T.astype(np.float32)
@@ -85,15 +88,17 @@ class Searcher:
             self._blur(np.flatnonzero(started))
 
     def _blur(self, runs: NDArray[np.int64]) -> None:
-        """Lay a diamond around each place that runs (b,) know, which has the place anywhere in it."""
+        """Lay a square near each place that runs (b,) know; some miss it by a row or column."""
         blur = self._config.blur
-        around = np.arange(-blur, blur + 1)
-        offsets = np.stack(np.meshgrid(around, around), axis=-1).reshape(-1, 2)
-        offsets = offsets[np.abs(offsets).sum(-1) <= blur]  # (O, 2)
-        chosen = offsets[self._rng.integers(len(offsets), size=(len(runs), self._rules.num_targets))]
-        centre = self._grid[self._known[runs]] + chosen  # (b, targets, 2); of unknown places it is not used
-        gap = np.abs(self._grid - centre[:, :, None]).sum(-1)  # (b, targets, cells)
+        offsets = self._rng.integers(-blur - 1, blur + 2, size=(len(runs), self._rules.num_targets, 2))
+        centre = self._grid[self._known[runs]] + offsets  # (b, targets, 2); of unknown places it is not used
+        centre = centre.clip(0, self._rules.size - 1)
+        gap = np.abs(self._grid - centre[:, :, None]).max(-1)  # (b, targets, cells)
         self._elsewhere[runs] = gap > blur
+        # from the side where it comes from: the room's start, or the target before
+        origin = np.broadcast_to(self._rules.start, centre.shape).copy()  # (b, targets, 2)
+        origin[:, 1:] = self._grid[self._known[runs, :-1]]
+        self._around[runs] = np.where(centre[..., 0] < origin[..., 0], 2, 1)
 
     def _stage(self, stages: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.minimum(stages, self._rules.num_targets - 1)
@@ -106,11 +111,17 @@ class Searcher:
         known = self._known[self._runs, stage]
         target = np.where(self._steps < self._linger_until, self._known[:, 0], known)
         vague = (target >= 0) & ~self._reached[self._runs, stage] & (self._steps >= self._linger_until)
-        for places, lost in ((self._visited, target < 0), (self._elsewhere, vague & (self._config.blur > 0))):
+        if self._config.blur:  # nothing there: look in another square
+            self._blur(np.flatnonzero(vague & self._elsewhere[self._runs, stage].all(-1)))
+        searching = (self._visited, np.zeros_like(here), target < 0)
+        looking = (self._elsewhere, self._around[self._runs, stage], vague & (self._config.blur > 0))
+        for places, order, lost in (searching, looking):
             rows = np.flatnonzero(lost)
-            target[rows] = nearest_unvisited(
-                places, self._preference, self._rules.size, rows, stage[rows], here[rows]
-            )
+            at = (rows, stage[rows], here[rows])
+            if self._config.in_lanes:
+                target[rows] = first_unvisited(places, self._orders, order[rows], *at)
+            else:
+                target[rows] = nearest_unvisited(places, self._preference, self._rules.size, *at)
         gap = self._grid[target] - rooms.positions  # (B, 2)
         span = np.abs(gap)
         along_y = self._rng.random(len(here)) * span.sum(-1) >= span[:, 0]  # any shortest path, alike

@@ -83,6 +83,18 @@ def test_all_are_there(tmp_path: Path) -> None:
     assert stored.chunk_table(unswept, group_curves(unswept)).empty
 
 
+def test_two_datasets_of_a_room_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hasty = [replace(spec, data=replace(ROOM, variant="hasty")) for spec in SPECS]
+    monkeypatch.setitem(TABLES, "variants", SPECS + hasty)
+    leave(tmp_path, 5)
+    for spec in hasty:
+        store(spec, Places(tmp_path), 50)
+    names = ["Darkroom", "Darkroom (hasty)"]
+    groups = stored.read_groups(["variants"], tmp_path)
+    assert [stored.difference_table(group)["room"][0] for group in groups] == names
+    assert [stored.chunk_table(group, group_curves(group))["room"][0] for group in groups] == names
+
+
 def test_runs_of_some_methods(tmp_path: Path) -> None:
     leave(tmp_path, 5)
     (group,) = stored.read_groups(["variants"], tmp_path, methods=["bc"])

@@ -11,7 +11,7 @@ from strategies import trajectories
 
 from dmh_lib.data import Trajectories
 from dmh_lib.data.queries import QueryConfig, QuerySampler, collected_in_window
-from dmh_lib.data.windows import WindowConfig, WindowSampler
+from dmh_lib.data.windows import WindowConfig, WindowSampler, thinned
 from dmh_lib.envs import GridVectorEnv, optimal_actions, rules_of
 from dmh_lib.errors import DataError, SettingError
 
@@ -90,6 +90,14 @@ def test_what_was_collected_is_the_sum_since_the_episode_began(data, context_len
             begin = data.offsets[data.offsets <= step].max()
             expected = data.rewards[begin:step].sum(dtype=np.float64)
             assert found[row, column].item() == pytest.approx(expected, rel=1e-6, abs=1e-3)
+
+
+def test_a_stride_is_that_of_thinned_histories() -> None:
+    data, _ = lives(ENVS[0], [3, 40], 6, seed=0)
+    strided = QuerySampler(data, QueryConfig(stride=2), 60).build(np.arange(4))
+    parted = QuerySampler(thinned(data, 2), QueryConfig(), 60).build(np.arange(4))
+    for name, values in vars(parted).items():
+        assert torch.equal(getattr(strided, name), values)
 
 
 def test_the_seed_decides() -> None:

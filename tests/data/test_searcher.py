@@ -7,7 +7,13 @@ import pytest
 from dark_rooms import DARKROOM, EPS, IDT, KEY_TO_DOOR, LARGE_HARD, PERFECT, by_run, split_of
 
 from dmh_lib.data.histories import make_histories
-from dmh_lib.data.nearest import nearest_unvisited, nearest_unvisited_reference
+from dmh_lib.data.nearest import (
+    first_unvisited,
+    first_unvisited_reference,
+    lanes,
+    nearest_unvisited,
+    nearest_unvisited_reference,
+)
 from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs import MOVES, rules_of
 from dmh_lib.errors import SettingError
@@ -120,6 +126,26 @@ def test_nearest_unvisited_is_what_the_reference_says(size):
         assert (nearest_unvisited(*arguments) == nearest_unvisited_reference(*arguments)).all()
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 12])
+def test_first_unvisited_is_what_the_reference_says(size):
+    rng = np.random.default_rng(size)
+    orders = np.stack([rng.permutation(size**2) for _ in range(3)])
+    for share in (0.0, 0.5, 0.9, 1.0):
+        visited = rng.random((6, 2, size**2)) < share
+        runs, stages = rng.integers(6, size=40), rng.integers(2, size=40)
+        chosen, cells = rng.integers(3, size=40), rng.integers(size**2, size=40)
+        arguments = (visited, orders, chosen, runs, stages, cells)
+        assert (first_unvisited(*arguments) == first_unvisited_reference(*arguments)).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 12])
+def test_lanes_pass_every_cell_in_single_steps(size):
+    places = np.stack(np.divmod(lanes(size), size), axis=-1)  # (cells, 2)
+    assert len(np.unique(places, axis=0)) == size**2
+    assert (np.abs(np.diff(places, axis=0)).sum(-1) == 1).all()
+    assert (np.diff(places[:, 0]) >= 0).all()
+
+
 @pytest.mark.parametrize("env_id", [EPS, IDT])
 def test_search_goes_straight_once_an_episode_ended_on_the_goal(env_id):
     rules = rules_of(env_id)
@@ -160,41 +186,47 @@ def test_lingering_stays_on_the_key_until_the_chunk_ends(linger):
     assert found_keys > 15 * len(pairs)
 
 
-def test_one_direction_gives_every_first_search_the_same_way():
-    ways = {}
-    for same in (True, False):
-        histories = make_histories(split_of(DARKROOM, range(81)), replace(PERFECT, same_direction=same))
-        first = histories.observations.reshape(81, -1, 20, 2)[:, 0].tolist()
-        found = by_run(histories, histories.rewards)[:, 0] > 0  # (81, 20)
-        looking = [
-            way[: gained.argmax() if gained.any() else 20] for way, gained in zip(first, found, strict=True)
-        ]
-        longest = max(looking, key=len)
-        ways[same] = [way == longest[: len(way)] for way in looking]
-    assert all(ways[True])
-    assert not all(ways[False])
+def test_search_in_lanes_heads_for_the_first_cell_left():
+    histories = make_histories(split_of(DARKROOM, range(81)), replace(PERFECT, in_lanes=True))
+    observations = histories.observations.astype(int)
+    arrivals = np.clip(observations + MOVES[histories.actions], 0, SIDE - 1)
+    lives = (values.reshape(81, -1, 2).tolist() for values in (observations, arrivals))
+    for left, reached, gained in zip(*lives, histories.rewards.reshape(81, -1), strict=True):
+        order = np.roll(lanes(SIDE), -4 * SIDE)  # from the start's lane on
+        unseen = [divmod(cell, SIDE) for cell in order.tolist()]
+        for here, there in list(zip(left, reached, strict=True))[: gained.argmax()]:
+            assert distance(there, unseen[0]) == max(distance(here, unseen[0]) - 1, 0)
+            if tuple(there) in unseen:
+                unseen.remove(tuple(there))
 
 
-@pytest.mark.parametrize("blur", [1, 3])
-def test_a_blurred_memory_comes_near_and_looks_around_there(blur):
+@pytest.mark.parametrize("in_lanes", [False, True])
+@pytest.mark.parametrize("blur", [1, 2])
+def test_a_blurred_memory_comes_near_and_looks_around_there(blur, in_lanes):
     goals = np.random.default_rng(0).choice(1600, 40, replace=False)
-    histories = make_histories(split_of(LARGE_HARD, goals), replace(PERFECT, blur=blur, episodes=14))
+    histories = make_histories(
+        split_of(LARGE_HARD, goals), replace(PERFECT, blur=blur, in_lanes=in_lanes, episodes=14)
+    )
     places = histories.observations.reshape(len(goals), 14, 200, 2)
     hits = by_run(histories, histories.rewards) > 0  # (40, 14, 200)
     found = hits.any(-1).argmax(1)
     optimum = np.abs(np.stack(np.divmod(goals, 40), axis=-1) - 20).sum(-1).clip(1)
-    longer = 0
+    reach = 2 * blur + 1  # of squares that may miss the place by one
+    missed, looked = 0, []
     for goal, first, way, hit, least in zip(goals, found, places, hits, optimum, strict=True):
         for episode in range(first + 1, 14):
-            assert hit[episode].any()
-            arrival = hit[episode].argmax() + 1
-            gaps = np.abs(way[episode, :arrival] - np.divmod(goal, 40)).sum(-1)
-            near = (gaps <= 2 * blur).argmax()
-            assert near <= least  # there without a search
-            assert (gaps[near:] <= 3 * blur).all()  # and around it until it is found
+            in_time = hit[episode].any()
+            arrival = hit[episode].argmax() + 1 if in_time else 200
+            gaps = np.abs(way[episode, :arrival] - np.divmod(goal, 40)).max(-1)
+            near = (gaps <= reach).argmax()
+            assert near <= least + reach  # there without a search
+            assert (gaps[near:] <= reach).all()  # and around it until it is found
             assert (way[episode, arrival:] == np.divmod(goal, 40)).all()
-            longer += arrival > least
-    assert longer > 0.3 * (14 - found - 1).sum()
+            looked.append(arrival - near)
+            missed += not in_time
+    assert missed <= 0.02 * len(looked)
+    assert np.mean(looked) > 2 * blur
+    assert max(looked) > (2 * blur + 1) ** 2 + 4 * reach  # more than one square
 
 
 @pytest.mark.parametrize("name", ["linger", "blur"])
