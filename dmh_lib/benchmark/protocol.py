@@ -41,7 +41,8 @@ PAPER_NOTES = (
     "publishes no split. Here each section names its histories; a scripted searcher is a choice of ours.",
     "The searcher suits DM-H in key-to-door rooms: it stays on a found key until the next chunk begins, "
     "which is all that Mamba sees. Histories called *hasty* are those of one that does not. In large rooms "
-    "it always searches the same way and looks around where it remembers a place.",
+    "it searches lane after lane, and looks around where it remembers a place until it has found it: DM-H "
+    "learns far more from that than from searches in all directions. All methods train as long there.",
     "Choosing a temperature on training tasks is a step of ours.",
     "The paper reports 10 training seeds; *each seed* shows how many there are here.",
     "The paper gives returns, percent of optimum is ours. Its curve for LargeDarkroom levels off near 15 "

@@ -78,15 +78,15 @@ def sized(rows: Iterable[Row], data: DataSpec) -> list[Row]:
 MOST_STEPS = 2000  # of a window in the large rooms, as in the paper
 SHORT = 20  # steps of an episode whose chunks are all learned
 HYBRID = row("dm-h", "small", minutes=6)
-SUMMARY = row("dm-h", "summary", "summary", minutes=7)
-DISTILLED = (row("ad", "ad", minutes=3), row("ad-mamba", "ad-mamba", minutes=3))
+SUMMARY = row("dm-h", "summary", "summary", minutes=8)
+DISTILLED = (row("ad", "ad", minutes=5), row("ad-mamba", "ad-mamba", minutes=3))
 QUICK = (HYBRID, *DISTILLED)
 METHODS = (
     *QUICK,
     SUMMARY,
-    row("idt", "idt", minutes=7),
-    row("at", "at", minutes=3),
-    row("dpt", "dpt", minutes=3),
+    row("idt", "idt", minutes=8),
+    row("at", "at", minutes=5),
+    row("dpt", "dpt", minutes=5),
     row("dt", "dt", minutes=1),
     row("dm", "dm", minutes=3),
     row("bc", "bc", minutes=0.3),
