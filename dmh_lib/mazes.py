@@ -93,10 +93,14 @@ class _Watched:
         self.begin, self.act, self._observe, self.forget = agent.begin, agent.act, agent.observe, agent.forget
 
     def observe(
-        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+        self,
+        rewards: NDArray[Any],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        actions: NDArray[Any] | None = None,
     ) -> None:
         """See `Agent`."""
-        self._observe(rewards, terminations, truncations)
+        self._observe(rewards, terminations, truncations, actions)
         self._bar.update()
 
 

@@ -43,7 +43,13 @@ class Walker:
         gap = self.targets - observations
         return np.select([gap[:, 0] > 0, gap[:, 0] < 0, gap[:, 1] > 0, gap[:, 1] < 0], [0, 1, 2, 3], 4)
 
-    def observe(self, rewards: np.ndarray, terminations: np.ndarray, truncations: np.ndarray) -> None:
+    def observe(
+        self,
+        rewards: np.ndarray,
+        terminations: np.ndarray,
+        truncations: np.ndarray,
+        actions: np.ndarray | None = None,
+    ) -> None:
         pass
 
     def forget(self, rows: np.ndarray) -> None:

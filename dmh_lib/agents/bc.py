@@ -16,6 +16,9 @@ class BCAgent:
     Args:
         model: what plays.
         play: how.
+
+    Attributes:
+        logits: (B, action_dim) of the last `act`: logits, or continuous actions.
     """
 
     def __init__(self, model: BC, play: PlayConfig | None = None) -> None:
@@ -33,13 +36,17 @@ class BCAgent:
     def act(self, observations: NDArray[Any]) -> NDArray[Any]:
         """Choose an action in every environment."""
         raw = torch.as_tensor(np.asarray(observations, dtype=np.float32), device=self._device)  # (B, obs_dim)
-        chosen = self.model.predict(raw)  # (B, A)
+        self.logits = self.model.predict(raw)  # (B, A)
         if self.model.config.discrete:
-            chosen = sample_actions(chosen, self.play.temperature, self._generator)
-        return chosen.cpu().numpy()
+            return sample_actions(self.logits, self.play.temperature, self._generator).cpu().numpy()
+        return self.logits.cpu().numpy()
 
     def observe(
-        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+        self,
+        rewards: NDArray[Any],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        actions: NDArray[Any] | None = None,
     ) -> None:
         """Nothing is learned from what comes."""
 

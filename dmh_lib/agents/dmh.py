@@ -107,13 +107,24 @@ class DMHAgent:
 
     @torch.inference_mode()
     def observe(
-        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+        self,
+        rewards: NDArray[Any],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        actions: NDArray[Any] | None = None,
     ) -> None:
-        """Take in rewards and ends; a chunk closes after c steps or with its episode."""
+        """Take in rewards and ends; a chunk closes after c steps or with its episode.
+
+        `actions` (B,) or (B, act_dim) are those that were really taken, where they are not `act`'s.
+        """
         gained = np.array(rewards, dtype=np.float32)  # (B,)
         ended = np.asarray(terminations) | np.asarray(truncations)  # (B,)
         for name, array in (("rewards", gained), ("terminations and truncations", ended)):
             _require_shape(name, array, self._step.shape)
+        if actions is not None:
+            _require_shape("actions", np.asarray(actions), self._last_action.shape)
+            taken = np.asarray(actions, dtype=self._last_action.dtype)
+            self._last_action = taken if self.model.config.discrete else taken / self._scale
         self._planner.end_step(self._last_state, self._last_action, gained, self._step)
         self._actor.end_step(self._last_action, gained, self._step, ended)
         self._last_reward = gained

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmh_lib.agents.protocol import PlayConfig, sample_actions
+from dmh_lib.agents.protocol import PlayConfig, as_actions, sample_actions
 from dmh_lib.models import DPT
 from dmh_lib.models.dpt import Steps
 
@@ -79,9 +79,15 @@ class DPTAgent:
 
     @torch.inference_mode()
     def observe(
-        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+        self,
+        rewards: NDArray[Any],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        actions: NDArray[Any] | None = None,
     ) -> None:
-        """Take in rewards and ends."""
+        """Take in rewards and ends; `actions` (B,) where others were taken than `act` chose."""
+        if actions is not None:
+            self._last_action = as_actions(actions, self._last_action)
         gained = torch.as_tensor(np.asarray(rewards, dtype=np.float32), device=self._device)  # (B,)
         ended = torch.as_tensor(np.asarray(terminations) | np.asarray(truncations), device=self._device)
         now = self._rows, torch.from_numpy(self._held).to(self._device)

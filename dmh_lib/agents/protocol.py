@@ -21,9 +21,13 @@ class Agent(Protocol):
         """Actions for observations (B, obs_dim): (B,) int64 or (B, act_dim) float32."""
 
     def observe(
-        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+        self,
+        rewards: NDArray[Any],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        actions: NDArray[Any] | None = None,
     ) -> None:
-        """What the last actions brought, (B,) each."""
+        """What the last actions brought, (B,) each; `actions` (B, …) where others were taken than chosen."""
 
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Empty the memory of the environments marked in `rows` (B,), at the start of an episode."""
@@ -49,3 +53,12 @@ def sample_actions(logits: Tensor, temperature: float, generator: torch.Generato
         return logits.argmax(-1)
     chances = (logits / temperature).softmax(-1)
     return torch.multinomial(chances, 1, generator=generator)[:, 0]
+
+
+def as_actions(actions: NDArray[Any], like: Tensor) -> Tensor:
+    """Actions that were taken, (B, …), as a tensor like those that were chosen; raises SettingError unless
+    there are as many."""
+    taken = torch.as_tensor(np.asarray(actions), dtype=like.dtype, device=like.device)
+    if taken.shape != like.shape:
+        raise SettingError(f"actions: expected shape {tuple(like.shape)}, got {tuple(taken.shape)}")
+    return taken

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from dmh_lib.agents.memories import Recurrence, Window, at
-from dmh_lib.agents.protocol import PlayConfig, sample_actions
+from dmh_lib.agents.protocol import PlayConfig, as_actions, sample_actions
 from dmh_lib.errors import SettingError
 from dmh_lib.models.step_model import Outcome, StepModel
 
@@ -77,9 +77,15 @@ class StepAgent:
 
     @torch.inference_mode()
     def observe(
-        self, rewards: NDArray[Any], terminations: NDArray[np.bool_], truncations: NDArray[np.bool_]
+        self,
+        rewards: NDArray[Any],
+        terminations: NDArray[np.bool_],
+        truncations: NDArray[np.bool_],
+        actions: NDArray[Any] | None = None,
     ) -> None:
-        """Take in rewards and ends."""
+        """Take in rewards and ends; `actions` (B, …) where others were taken than `act` chose."""
+        if actions is not None:
+            self._last_action = self.model.scale_actions(as_actions(actions, self._last_action))
         gained = torch.as_tensor(np.asarray(rewards, dtype=np.float32), device=self._device)  # (B,)
         ended = torch.as_tensor(np.asarray(terminations) | np.asarray(truncations), device=self._device)
         self._memory.observe((self._last_action, gained, ended))
