@@ -55,7 +55,7 @@ class DMHAgent:
         self._chunk_reward, self._last_chunk_reward, self._collected, self._last_reward = np.zeros(
             (4, num_envs), dtype=np.float32
         )
-        self._last_action = (
+        self._last_action: NDArray[Any] = (
             np.zeros(num_envs, dtype=np.int64)
             if config.discrete
             else np.zeros((num_envs, config.action_dim), dtype=np.float32)
