@@ -15,7 +15,7 @@ from dmh_lib.envs.tmaze import MazeRules
 from dmh_lib.mamba import Mamba
 from dmh_lib.mazes import expert_path
 from dmh_lib.models import DMH
-from dmh_lib.models.planner import NOTHING_BEFORE, SubgoalMamba
+from dmh_lib.models.planner import SubgoalMamba
 
 
 @torch.inference_mode()
@@ -41,29 +41,18 @@ def memory_along_path(
     batch = expert_path(model, MazeRules(length, active), [0, 1])
     last_chunk = (length - 1) // c  # that begins on the way
     wanted = set((np.geomspace(1, last_chunk + 1, points).astype(np.int64) - 1).tolist())
-    seen = model.see(batch.states)  # (2, K, seen_dim)
-    rewards, before = seen.new_zeros(2), torch.full((2,), NOTHING_BEFORE, device=seen.device)
-    cache, summary, rows = planner.allocate_cache(2), None, list[dict[str, Any]]()
-    for chunk in tqdm(range(last_chunk + 1), desc="memory", disable=not progress):
-        known = rewards, before, summary
-        mean, _ = planner.begin_chunk(seen[:, chunk], batch.returns_to_go[:, chunk], *known, cache)
-        if chunk in wanted:
-            memories = _layers(planner, cache, c) if isinstance(planner, SubgoalMamba) else {}
-            for name, (pair, holds) in {**memories, "sub-goal": (mean, np.nan)}.items():
-                low, high = pair.flatten(1)
-                distance, size = float((high - low).norm()), float((high.norm() + low.norm()) / 2)
-                rows.append(
-                    {"step": chunk * c, "memory": name, "distance": distance, "size": size, "holds": holds}
-                )
-        rewards, before = batch.chunk_rewards[:, chunk], batch.done[:, chunk]
-        if model.config.chunk_summary:
-            summary = planner.summary(
-                model.see(batch.inside_observations[:, chunk]),
-                batch.inside_actions[:, chunk],
-                batch.inside_rewards[:, chunk],
-                batch.inside_mask[:, chunk],
+    rows = list[dict[str, Any]]()
+    chunks = tqdm(range(last_chunk + 1), desc="memory", disable=not progress)
+    for chunk, (mean, _, cache) in zip(chunks, model.recurrent_subgoals(batch), strict=False):
+        if chunk not in wanted:
+            continue
+        memories = _layers(planner, cache, c) if isinstance(planner, SubgoalMamba) else {}
+        for name, (pair, holds) in {**memories, "sub-goal": (mean, np.nan)}.items():
+            low, high = pair.flatten(1)
+            distance, size = float((high - low).norm()), float((high.norm() + low.norm()) / 2)
+            rows.append(
+                {"step": chunk * c, "memory": name, "distance": distance, "size": size, "holds": holds}
             )
-        planner.end_chunk(rewards, before, summary, cache)
     return pd.DataFrame(rows)
 
 

@@ -26,7 +26,8 @@ class DMHAgent:
         backend: see `decode.make_decoder`.
 
     Attributes:
-        subgoals: (B, G) the sub-goals in force; a new one where `began` is true.
+        subgoals: (B, G) means of the sub-goals in force; new ones where `began` is true.
+        log_variances: (B, G) theirs.
         began: (B,) where the last `act` started a chunk.
         logits: (B, action_dim) of the last `act`: logits, or continuous actions.
 
@@ -61,7 +62,7 @@ class DMHAgent:
             else np.zeros((num_envs, config.action_dim), dtype=np.float32)
         )
         self.subgoals = np.zeros((num_envs, config.goal_dim), dtype=np.float32)
-        self._spread = np.zeros_like(self.subgoals)  # log-variance
+        self.log_variances = np.zeros_like(self.subgoals)
 
     @property
     def state_bytes(self) -> int:
@@ -81,7 +82,7 @@ class DMHAgent:
             self._begin_chunks(states, self.began.nonzero()[0])
         self._last_state, subgoals = states, self.subgoals
         if config.resample_subgoal:
-            mean, spread = torch.from_numpy(subgoals), torch.from_numpy(self._spread)
+            mean, spread = torch.from_numpy(subgoals), torch.from_numpy(self.log_variances)
             subgoals = self.model.sample_subgoals(mean, spread, self._generator).numpy()
         outputs = self._actor.act(subgoals, states, self._last_action, self._last_reward, self._step)
         if config.discrete:
@@ -102,7 +103,7 @@ class DMHAgent:
             self._last_done[rows],
             rows,
         )
-        self.subgoals[rows], self._spread[rows] = mean, spread
+        self.subgoals[rows], self.log_variances[rows] = mean, spread
         self._actor.begin_chunk(mean, rows)
 
     @torch.inference_mode()

@@ -193,9 +193,15 @@ class Mamba(nn.Module):
 
         conv_state (B, d_inner, d_conv) is as `step` left it; returns (B, d_inner, d_state).
         """
+        return -1 / (self.step_sizes(conv_state)[..., None] * self._rates())
+
+    def step_sizes(self, conv_state: Tensor) -> Tensor:
+        """Δ of the last token in every inner channel, (B, d_inner); conv_state as for `time_constants`.
+
+        Large where the block takes the token in and lets go of the past, near 0 where it passes it over.
+        """
         delta, _, _ = self._project(self._convolved(conv_state))
-        step = F.softplus(delta + self.dt_proj.bias.to(delta.dtype))  # (B, D)
-        return -1 / (step[..., None] * self._rates())
+        return F.softplus(delta + self.dt_proj.bias.to(delta.dtype))
 
     def allocate_inference_cache(
         self, batch_size: int, max_seqlen: int, dtype: torch.dtype | None = None

@@ -39,6 +39,18 @@ class ActionTransformer(nn.Module):
 
     # ------------------------------------------------------------------ parallel, for training
 
+    def tokens(self, subgoals: Tensor, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
+        """Tokens (S, L, d) of chunks, L = 1 + c, or 4 c as in the paper; arguments as in `forward`."""
+        states = self.embed_state(observations)  # (S, c, d)
+        steps = self.embed_step.weight[: states.shape[1]]  # (c, d)
+        action, reward = self._outcome(actions, rewards)
+        if self.config.tokens == "fused":
+            before = torch.cat([torch.zeros_like(states[:, :1]), (action + reward)[:, :-1]], dim=1)
+            return torch.cat([self.embed_subgoal(subgoals)[:, None], states + before + steps], dim=1)
+        subgoal = self.embed_subgoal(subgoals if subgoals.ndim == 3 else subgoals[:, None]).expand_as(states)
+        tokens = torch.stack([subgoal, states, action, reward], dim=2) + steps[:, None]  # (S, c, 4, d)
+        return tokens.flatten(1, 2)
+
     def forward(self, subgoals: Tensor, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
         """Predictions for S chunks of c steps.
 
@@ -51,16 +63,8 @@ class ActionTransformer(nn.Module):
         Returns:
             logits or actions (S, c, action_dim).
         """
-        states = self.embed_state(observations)  # (S, c, d)
-        steps = self.embed_step.weight[: states.shape[1]]  # (c, d)
-        action, reward = self._outcome(actions, rewards)
-        if self.config.tokens == "fused":
-            before = torch.cat([torch.zeros_like(states[:, :1]), (action + reward)[:, :-1]], dim=1)
-            tokens = torch.cat([self.embed_subgoal(subgoals)[:, None], states + before + steps], dim=1)
-            return self.head(self.transformer(tokens, slice(1, None)))  # (S, 1 + c, d) → (S, c, A)
-        subgoal = self.embed_subgoal(subgoals if subgoals.ndim == 3 else subgoals[:, None]).expand_as(states)
-        tokens = torch.stack([subgoal, states, action, reward], dim=2) + steps[:, None]  # (S, c, 4, d)
-        return self.head(self.transformer(tokens.flatten(1, 2), slice(1, None, 4)))
+        states = slice(1, None) if self.config.tokens == "fused" else slice(1, None, 4)
+        return self.head(self.transformer(self.tokens(subgoals, observations, actions, rewards), states))
 
     # ------------------------------------------------------------------ step by step, for play
 

@@ -1,6 +1,7 @@
 """Decision Mamba-Hybrid (Huang et al. 2024): Mamba sets a sub-goal per chunk, a transformer acts on it."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,27 @@ class DMH(ActionModel):
             summaries = self.planner.summary(*steps, batch.inside_mask[at])  # (B, K, d)
         tokens = self.see(batch.states[at]), batch.chunk_rewards[at], batch.done[at]
         return self.planner(*tokens, batch.returns_to_go[at], summaries)
+
+    def recurrent_subgoals(self, batch: ContextBatch) -> Iterator[tuple[Tensor, Tensor, Any]]:
+        """`subgoals` chunk by chunk, as in play: mean and log-variance, (B, G) each, and the memory then.
+
+        The memory is that of `planner.allocate_cache` when it has just read the chunk's start; it changes in
+        place.
+        """
+        rewards = batch.chunk_rewards.new_zeros(len(batch.states))  # (B,) of the chunk before, as `done` is
+        done, summary = torch.full_like(batch.done[:, 0], NOTHING_BEFORE), None
+        cache = self.planner.allocate_cache(len(batch.states))
+        states = self.see(batch.states)  # (B, K, seen_dim)
+        for chunk in range(states.shape[1]):
+            now = states[:, chunk], batch.returns_to_go[:, chunk]
+            yield *self.planner.begin_chunk(*now, rewards, done, summary, cache), cache
+            rewards, done = batch.chunk_rewards[:, chunk], batch.done[:, chunk]
+            if self.config.chunk_summary:
+                inside = (batch.inside_observations, batch.inside_actions, batch.inside_rewards)
+                observations, actions, gained = (part[:, chunk] for part in inside)
+                steps = self.see(observations), self.scale_actions(actions), gained
+                summary = self.planner.summary(*steps, batch.inside_mask[:, chunk])
+            self.planner.end_chunk(rewards, done, summary, cache)
 
     def predict(self, subgoals: Tensor, observations: Tensor, actions: Tensor, rewards: Tensor) -> Tensor:
         """Logits or continuous actions (S, c, action_dim) for chunks in raw units; see ActionTransformer."""

@@ -98,6 +98,13 @@ class Block(nn.Module):
         weights = drop(weights, dropout, training=True)
         return torch.bmm(weights, value.flatten(0, 1)).view_as(query)
 
+    def attention(self, hidden: Tensor) -> Tensor:
+        """How much each position attends to each other, (B, L, d) → (B, H, L, L); rows sum to 1."""
+        query, key, _ = self._heads(hidden)
+        scores = query @ key.mT * query.shape[-1] ** -0.5  # (B, H, L, L)
+        unseen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        return scores.masked_fill(unseen, -torch.inf).softmax(-1)
+
     def step(self, hidden: Tensor, stored: Tensor, places: Tensor) -> Tensor:
         """M new tokens (B, M, d) at `places` (B, M); `stored` (2, B, H, max, d/H) takes keys and values."""
         query, key, value = self._heads(hidden)
@@ -143,6 +150,14 @@ class CausalTransformer(nn.Module):
         if wanted == length or wanted * length > MASK_SIZE:
             return self.norm(last(hidden)[:, every])
         return self.norm(last.read(hidden, every))  # type: ignore[operator]
+
+    def attention(self, hidden: Tensor) -> Tensor:
+        """How much each position attends to each other in every layer, (B, L, d) → (layers, B, H, L, L)."""
+        weights = []
+        for block in self.blocks:
+            weights.append(block.attention(hidden))  # type: ignore[operator]
+            hidden = block(hidden)
+        return torch.stack(weights)
 
     def allocate_cache(self, batch_size: int, max_len: int) -> KeyValueCache:
         """An empty cache for B sequences of up to max_len tokens."""

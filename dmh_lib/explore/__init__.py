@@ -1,0 +1,17 @@
+"""Looking at what an agent does and why: lifetimes step by step, changed contexts, the model's inside."""
+
+from .agreement import parity
+from .inside import chunk_attention, context_of, memory_trace
+from .lives import Decision, Episode, decide, live, relive
+
+__all__ = [
+    "Decision",
+    "Episode",
+    "chunk_attention",
+    "context_of",
+    "decide",
+    "live",
+    "memory_trace",
+    "parity",
+    "relive",
+]
