@@ -24,6 +24,13 @@ class Decision:
     spread: Floats | None = None  # (G,) its standard deviation
 
     @property
+    def subgoal_in_force(self) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the sub-goal, (G,) each; SettingError from agents without one."""
+        if self.subgoal is None or self.spread is None:
+            raise SettingError("sub-goal: this agent sets none; take a checkpoint of DM-H or IDT")
+        return self.subgoal, self.spread
+
+    @property
     def probabilities(self) -> Floats:
         """The chances of discrete actions at temperature 1, (A,)."""
         raised = np.exp(self.output - self.output.max())

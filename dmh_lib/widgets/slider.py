@@ -1,4 +1,4 @@
-"""Widgets for JupyterLab, each a thin layer over a figure; headless notebooks draw the figure instead."""
+"""A slider over the episodes of a lifetime."""
 
 import ipywidgets
 import plotly.graph_objects as go

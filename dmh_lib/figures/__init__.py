@@ -1,0 +1,38 @@
+"""Plotly figures, each a pure function of tables and arrays. They draw; they compute nothing worth a test."""
+
+from .explorer import action_chances, edited_subgoals, ellipse, episode_overview, explored_room
+from .plots import (
+    attention_mask,
+    bars,
+    heatmap,
+    lines,
+    ranking,
+    return_curves,
+    rewards_and_goal,
+    scatter,
+)
+from .rooms import room, rooms
+from .style import COLORS, GREY, METHOD_COLORS, TEMPLATE, colors_of
+
+__all__ = [
+    "COLORS",
+    "GREY",
+    "METHOD_COLORS",
+    "TEMPLATE",
+    "action_chances",
+    "attention_mask",
+    "bars",
+    "colors_of",
+    "edited_subgoals",
+    "ellipse",
+    "episode_overview",
+    "explored_room",
+    "heatmap",
+    "lines",
+    "ranking",
+    "return_curves",
+    "rewards_and_goal",
+    "room",
+    "rooms",
+    "scatter",
+]

@@ -1,0 +1,50 @@
+"""What all figures share: colours that colour-blind people can tell apart, and a template."""
+
+import itertools
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+# Okabe and Ito's colours, told apart by colour-blind people
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#777777",
+)  # fmt: skip
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
+METHOD_COLORS = {
+    "DM-H": BLUE, "DM-H without memory": ORANGE, "oracle": GREY, "AD": GREEN, "AD-Mamba": PURPLE, "DT": RED,
+    "DM": SKY, "AT": "#999933", "DPT": "#882255", "IDT": "#332288", "BC": "#000000", "BC-10%": "#A05A2C",
+}  # fmt: skip
+
+pio.templates["dmh"] = go.layout.Template(
+    layout={
+        "colorway": COLORS,
+        "font": {"family": "Helvetica, Arial, sans-serif", "size": 14},
+        "width": 760,
+        "height": 440,
+        "margin": {"l": 70, "r": 30, "t": 70, "b": 60},
+        "hoverlabel": {"namelength": -1},
+    }
+)
+TEMPLATE = "plotly_white+dmh"
+
+
+def blank(title: str, x: str, y: str, **layout: object) -> go.Figure:
+    """An empty figure with its texts."""
+    figure = go.Figure()
+    figure.update_layout(template=TEMPLATE, title=title, xaxis_title=x, yaxis_title=y, **layout)
+    return figure
+
+
+def fade(color: str, alpha: float) -> str:
+    """A colour that lets through what lies behind it."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def colors_of(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: its own where it is a known method's, else one that no other here has."""
+    free = [color for color in COLORS if color not in {METHOD_COLORS.get(name) for name in names}]
+    others = [name for name in dict.fromkeys(names) if name not in METHOD_COLORS]
+    spare = dict(zip(others, itertools.cycle(free or COLORS), strict=False))
+    return {name: METHOD_COLORS.get(name) or spare[name] for name in names}
