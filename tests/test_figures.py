@@ -74,9 +74,9 @@ def test_the_slider_redraws(life: Rollout) -> None:
     assert isinstance(slider, ipywidgets.IntSlider)
     slider.value = 3
     expected = episode_figure(life, 3)
-    assert picture.layout.title.text == expected.layout.title.text
-    np.testing.assert_array_equal(picture.data[0].x, expected.data[0].x)
-    np.testing.assert_allclose(picture.data[2].y, expected.data[2].y)
+    assert picture.shown.layout.title.text == expected.layout.title.text
+    np.testing.assert_array_equal(picture.shown.data[0].x, expected.data[0].x)
+    np.testing.assert_allclose(picture.shown.data[2].y, expected.data[2].y)
 
 
 needs_browser = pytest.mark.skipif(

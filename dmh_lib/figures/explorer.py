@@ -11,7 +11,7 @@ from .rooms import room_axes
 from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, TEMPLATE, blank, fade
 
 ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-NONE = np.full((1, 2), np.nan)
+NONE = np.zeros((0, 2))  # and not NaN, which no message to a page may hold
 INSIDE_95 = 2.4477  # standard deviations: 95 % of a Gaussian in the plane lie within
 
 
@@ -50,7 +50,7 @@ def explored_room(
     valuable, subgoals = np.asarray(valuable, dtype=np.float64), np.asarray(subgoals, dtype=np.float64)
     goal, uncertainty = np.atleast_2d(np.asarray(goal)), np.asarray(uncertainty)
     order = np.arange(step + 1)
-    figure = blank(title, "x", "y", width=600, height=600, legend={"orientation": "h", "y": -0.12})
+    figure = blank(title, "x", "y", width=540, height=580, legend={"orientation": "h", "y": -0.12})
 
     def marks(name: str, at: NDArray[np.floating], hover: str, **marker: object) -> go.Scatter:
         numbers = np.arange(1, len(at) + 1)
@@ -80,13 +80,13 @@ def explored_room(
             ),
             marks("generated sub-goals, by chunk", subgoals,
                   "chunk %{customdata}: (%{x:.2f}, %{y:.2f})<extra></extra>", symbol="x", color=RED,
-                  size=[9] * (len(subgoals) - 1) + [15]),
+                  size=[9] * (len(subgoals) - 1) + [15] * (len(subgoals) > 0)),
             marks("agent", cells[step : step + 1], f"step {step}: (%{{x}}, %{{y}})<extra></extra>",
                   symbol="circle", size=17, color=BLUE, line={"color": "white", "width": 2}),
         ]
     )  # fmt: skip
     for trace in figure.data:
-        trace.visible = not np.isnan(np.asarray(trace.x, dtype=np.float64)).all()
+        trace.visible = len(trace.x) > 0
     room_axes(figure, size)
     return figure
 
@@ -109,14 +109,14 @@ def episode_overview(
     colors = np.where(at == episode, BLUE, fade(BLUE, 0.35))
     figure.add_bar(x=at, y=values, marker={"color": colors}, name="return", showlegend=False, row=1, col=1)
     figure.add_scatter(
-        x=at, y=gaps, mode="lines+markers", name="distance", row=2, col=1, showlegend=False,
+        x=at[: len(gaps)], y=gaps, mode="lines+markers", name="distance", row=2, col=1, showlegend=False,
         line={"color": RED, "width": 2}, marker={"size": np.where(at == episode, 12, 5)},
     )  # fmt: skip
     figure.add_hline(
         y=optimum, line={"color": GREY, "dash": "dash", "width": 1}, row=1, col=1,
         annotation={"text": "optimum", "font": {"size": 11, "color": GREY}},
     )  # fmt: skip
-    figure.update_layout(template=TEMPLATE, title=title, width=560, height=420, bargap=0.15)
+    figure.update_layout(template=TEMPLATE, title=title, width=500, height=420, bargap=0.15)
     figure.update_xaxes(title="episode", row=2, col=1)
     figure.update_yaxes(title="return", range=[0, 1.15 * max(optimum, 1e-9)], row=1, col=1)
     figure.update_yaxes(title="cells from<br>sub-goal to goal", rangemode="tozero", row=2, col=1)
@@ -127,21 +127,18 @@ def action_chances(
     names: Sequence[str], chances: ArrayLike, title: str, *, edited: ArrayLike | None = None
 ) -> go.Figure:
     """Chances of the actions; beside them those after a change of the context."""
-    figure = blank(title, "", "probability", width=560, height=330, barmode="group", legend=ABOVE)
-    second = np.full(len(names), np.nan) if edited is None else np.asarray(edited)
+    figure = blank(title, "", "probability", width=520, height=330, barmode="group", legend=ABOVE)
     figure.add_bar(x=list(names), y=np.asarray(chances), name="as lived", marker={"color": SKY})
-    figure.add_bar(x=list(names), y=second, name="edited", marker={"color": ORANGE})
-    figure.update_layout(showlegend=edited is not None)
+    if edited is not None:
+        figure.add_bar(x=list(names), y=np.asarray(edited), name="edited", marker={"color": ORANGE})
     figure.update_yaxes(range=[0, 1])
     return figure
 
 
-def edited_subgoals(
-    size: int, title: str, path: ArrayLike, lived: ArrayLike = NONE[0], edited: ArrayLike = NONE[0]
-) -> go.Figure:
+def edited_subgoals(size: int, title: str, path: ArrayLike, lived: ArrayLike, edited: ArrayLike) -> go.Figure:
     """A room with the path so far (T, 2), and the sub-goal in force (2,) before and after a change."""
     cells = np.asarray(path, dtype=np.float64)
-    figure = blank(title, "x", "y", width=560, height=560, legend={"orientation": "h", "y": -0.14})
+    figure = blank(title, "x", "y", width=520, height=540, legend={"orientation": "h", "y": -0.14})
     places = {"as lived": (lived, SKY, 20), "edited": (edited, ORANGE, 13)}
     figure.add_scatter(
         x=cells[:, 0], y=cells[:, 1], mode="lines+markers", name="path so far", line={"color": GREY},

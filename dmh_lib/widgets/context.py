@@ -39,13 +39,13 @@ class PastEpisode(ipywidgets.HBox):
     def __init__(self, episode: Episode, number: int) -> None:
         self._episode = episode
         self.kept = ipywidgets.Checkbox(
-            True, description=f"{number}: return {episode.value:g}", indent=False, layout={"width": "130px"}
+            True, description=f"{number}: return {episode.value:g}", indent=False, layout={"width": "120px"}
         )
         self.steps = ipywidgets.IntSlider(
-            len(episode), 1, len(episode), description="steps", layout={"width": "210px"},
+            len(episode), 1, len(episode), description="steps", layout={"width": "190px"},
             style={"description_width": "38px"},
         )  # fmt: skip
-        self.rewards = ipywidgets.Dropdown(options=REWARDS, layout={"width": "120px"}, tooltip="rewards")
+        self.rewards = ipywidgets.Dropdown(options=REWARDS, layout={"width": "110px"}, tooltip="rewards")
         self.earlier = ipywidgets.Button(description="↑", layout=SLIM, tooltip="earlier")
         self.later = ipywidgets.Button(description="↓", layout=SLIM, tooltip="later")
         super().__init__([self.kept, self.earlier, self.later, self.steps, self.rewards])
@@ -76,7 +76,6 @@ class ContextEditor(ipywidgets.VBox):
 
     def __init__(self, session: Session) -> None:
         self._session, self._quiet = session, False
-        self._lived: list[PastEpisode] | None = None
         self.target: ipywidgets.FloatText | None = None
         if session.model.config.wants_target:
             self.target = ipywidgets.FloatText(
@@ -88,26 +87,34 @@ class ContextEditor(ipywidgets.VBox):
         self.sort = ipywidgets.Button(description="sort by return", tooltip="worst first, as in training")
         self.restore = ipywidgets.Button(description="as lived", tooltip="undo all changes")
         self.wipe.on_click(lambda _: self._wipe())
-        self.sort.on_click(lambda _: self._arrange(sorted(self.rows, key=lambda row: _worth(row))))
+        self.sort.on_click(lambda _: self._sort())
         self.restore.on_click(lambda _: self._restore())
-        self._list = ipywidgets.VBox(layout={"max_height": "470px", "overflow": "auto", "min_width": "560px"})
-        self.chances = Picture(figures.action_chances(ACTIONS, np.full(5, np.nan), "", edited=np.zeros(5)))
-        self.room = Picture(figures.edited_subgoals(session.rules.size, "", [[0, 0]]))
         self.reading = ipywidgets.Dropdown(
             options=list(session.readings), description="sub-goals", style={"description_width": "70px"}
         )
         self.reading.observe(self._redraw, names="value")
-        buttons = ipywidgets.HBox([self.wipe, self.sort, self.restore])
-        left = ipywidgets.VBox([*([self.target] if self.target else []), buttons, self._list])
-        right = ipywidgets.VBox([self.chances, *([self.room, self.reading] if session.readings else [])])
-        super().__init__([ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})])
         self._all = [PastEpisode(past, number) for number, past in enumerate(session.life[:-1], 1)]
         for row in self._all:
             for control in (row.kept, row.steps, row.rewards):
                 control.observe(self._redraw, names="value")
             row.earlier.on_click(lambda _, row=row: self._move(row, -1))
             row.later.on_click(lambda _, row=row: self._move(row, 1))
-        self.look_at(len(session.life), 0)
+        self.rows, self._lived = self._all.copy(), self._all.copy()
+        self._list = ipywidgets.VBox(
+            self.rows, layout={"max_height": "620px", "overflow": "auto", "min_width": "530px"}
+        )
+        self._now = session.at(len(session.life), 0)
+        self.original = self.edited = session.redecide(session.life[:-1], self._now)
+        self.chances = Picture(chances_figure(self.original, self.edited, len(self.rows)))
+        pictures = [self.chances]
+        if session.readings:
+            self.room = Picture(self._room())
+            pictures.append(self.room)
+        controls = [self.target] if self.target else []
+        buttons = ipywidgets.HBox([self.wipe, self.sort, self.restore])
+        left = ipywidgets.VBox([*controls, buttons, self._list])
+        right = ipywidgets.VBox([*pictures, *([self.reading] if session.readings else [])])
+        super().__init__([ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})])
 
     def look_at(self, episode: int, step: int) -> None:
         """Take up the moment before a step (from 0) of an episode (from 1); another episode undoes all."""
@@ -142,6 +149,9 @@ class ContextEditor(ipywidgets.VBox):
         rows.insert(max(0, place + by), row)
         self._arrange(rows)
 
+    def _sort(self) -> None:
+        self._arrange(sorted(self.rows, key=_worth))
+
     def _wipe(self) -> None:
         self._quiet = True
         for row in self.rows:
@@ -156,7 +166,7 @@ class ContextEditor(ipywidgets.VBox):
         if self.target is not None:
             self.target.value = self._session.play_config.target_return
         self._quiet = False
-        self._arrange(self._lived or [])
+        self._arrange(self._lived)
 
     # ------------------------------------------------------------------ what follows from them
 

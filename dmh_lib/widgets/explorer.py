@@ -76,7 +76,7 @@ class Explorer(ipywidgets.VBox):
             0, 0, 1, layout={"width": "160px", "visibility": "hidden"}, tooltip="episodes played"
         )
         self.message = ipywidgets.Label()
-        self.panels = ipywidgets.Tab(titles=["Returns and sub-goals", "Context"])
+        self.panels = ipywidgets.Tab()
         self.side.observe(self._list_tasks, names="value")
         self._list_tasks()
         if session.task in self.task.options:
@@ -117,6 +117,7 @@ class Explorer(ipywidgets.VBox):
         self.subgoals = SubgoalView(self.session)
         self.context = ContextEditor(self.session)
         self.panels.children = [self.subgoals, self.context]
+        self.panels.titles = ["Lifetime", "Context"]
         self._follow()
 
     def _follow(self, _: Any = None) -> None:

@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 from dmh_lib import figures
 from dmh_lib.rollouts import Rollout
 
+from .pictures import Picture
+
 
 def episode_figure(rollout: Rollout, episode: int) -> go.Figure:
     """The room in one episode (counted from 1): path, decoded sub-goals and hidden goal."""
@@ -24,15 +26,11 @@ def episode_slider(rollout: Rollout) -> ipywidgets.VBox:
 
     Nothing here prints or displays: a callback that does can stall a notebook that is run headless.
     """
-    picture = go.FigureWidget(episode_figure(rollout, 1))
+    picture = Picture(episode_figure(rollout, 1))
     slider = ipywidgets.IntSlider(1, 1, len(rollout.returns), description="episode", continuous_update=False)
 
     def redraw(change: dict[str, int]) -> None:
-        drawn = episode_figure(rollout, change["new"])
-        with picture.batch_update():
-            picture.layout.title.text = drawn.layout.title.text
-            for shown, new in zip(picture.data, drawn.data, strict=True):
-                shown.x, shown.y, shown.text = new.x, new.y, new.text
+        picture.redraw(episode_figure(rollout, change["new"]))
 
     slider.observe(redraw, names="value")
     return ipywidgets.VBox([slider, picture])

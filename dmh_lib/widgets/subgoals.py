@@ -11,16 +11,16 @@ from dmh_lib import figures
 from .pictures import Picture
 from .session import Session
 
-WIDE = {"width": "560px"}
+WIDE = {"width": "500px"}
 
 
 def overview_figure(session: Session, episode: int, reading: str | None = None) -> go.Figure:
     """Returns of all episodes, one marked, and how far their sub-goals, so read, lie from the goal."""
-    title, distances = f"{session.label}, task {session.task}", np.full(len(session.life), np.nan)
+    title, distances = f"{session.label}, task {session.task}", np.zeros(0)
     if reading is not None:
         distances, correlation = session.distances(reading), session.correlation(reading)
         if not np.isnan(correlation):
-            title += f": rank correlation of return and distance {correlation:.2f}"
+            title += f"<br><sup>rank correlation of return and distance {correlation:.2f}</sup>"
     return figures.episode_overview(session.returns, distances, episode, title, session.optimum)
 
 

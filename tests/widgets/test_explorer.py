@@ -1,15 +1,19 @@
 """The explorer's panels, without a browser: what their controls do to what they show."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dmh_lib import figures
 from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.errors import SettingError
 from dmh_lib.explore import relive
 from dmh_lib.widgets import ContextEditor, Explorer, Session, SubgoalView, explore
 from dmh_lib.widgets.context import relabelled
+from dmh_lib.widgets.pictures import Picture
 from dmh_lib.widgets.session import DECODED, READ_OUT
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
@@ -22,8 +26,8 @@ def session() -> Session:
     return played
 
 
-def trace(picture, name: str) -> tuple[list, list]:
-    (found,) = (shown for shown in picture.data if shown.name == name)
+def trace(picture: Any, name: str) -> tuple[list, list]:
+    (found,) = (shown for shown in picture.shown.data if shown.name == name)
     assert found.visible is not False
     return list(found.x), list(found.y)
 
@@ -59,20 +63,20 @@ def test_the_scrubber_shows_the_moment(session: Session) -> None:
     np.testing.assert_allclose(
         np.transpose(trace(view.room, "valuable goals, by chunk")), session.valuable(3)[:3]
     )
-    assert view.room.layout.title.text.startswith("episode 3, step 12: ")
-    (bars,) = (shown for shown in view.overview.data if shown.type == "bar")
+    assert view.room.shown.layout.title.text.startswith("episode 3, step 12: ")
+    (bars,) = (shown for shown in view.overview.shown.data if shown.type == "bar")
     assert len(set(bars.marker.color)) == 2
     assert bars.marker.color[2] not in bars.marker.color[3:]
     view.reading.value = DECODED
     decoded = session.in_room(lived.decisions, DECODED).means[:3]
     np.testing.assert_allclose(np.transpose(trace(view.room, "generated sub-goals, by chunk")), decoded)
-    (gaps,) = (shown for shown in view.overview.data if shown.type == "scatter")
+    (gaps,) = (shown for shown in view.overview.shown.data if shown.type == "scatter")
     np.testing.assert_allclose(gaps.y, session.distances(DECODED))
 
 
 def test_the_goal_is_hidden_until_asked_for(session: Session) -> None:
     view = SubgoalView(session)
-    (star,) = (shown for shown in view.room.data if shown.name == "hidden goal")
+    (star,) = (shown for shown in view.room.shown.data if shown.name == "hidden goal")
     assert star.visible is False
     view.reveal.value = True
     assert trace(view.room, "hidden goal") == ([session.goal[0, 0]], [session.goal[0, 1]])
@@ -107,7 +111,7 @@ def test_edits_change_the_next_decision(session: Session) -> None:
     def expect(past: list) -> None:
         said = session.redecide(past, session.at(5, 0))
         np.testing.assert_allclose(editor.edited.output, said.output, rtol=1e-5, atol=1e-5)
-        drawn = editor.chances.data[1].y
+        drawn = editor.chances.shown.data[1].y
         np.testing.assert_allclose(drawn, said.probabilities, rtol=1e-4, atol=1e-6)
 
     lived = list(session.life[:4])
@@ -123,7 +127,7 @@ def test_edits_change_the_next_decision(session: Session) -> None:
     assert not np.allclose(editor.edited.output, editor.original.output, atol=1e-3)
     editor.wipe.click()
     expect([])
-    assert "0 past episodes" in editor.chances.layout.title.text
+    assert "0 past episodes" in editor.chances.shown.layout.title.text
     editor.restore.click()
     expect(lived)
     editor.sort.click()
@@ -144,6 +148,7 @@ def test_relabelled_rewards(session: Session) -> None:
 def test_the_explorer_plays_another_lifetime(session: Session) -> None:
     explorer = explore(SHIPPED / "darkroom-dm-h", task=session.task, episodes=3)
     assert isinstance(explorer, Explorer)
+    assert explorer.panels.titles == ("Lifetime", "Context")
     assert explorer.task.value == session.task
     explorer.side.value = "training"
     assert len(explorer.task.options) == 65
@@ -168,6 +173,30 @@ def test_agents_without_sub_goals_have_the_same_panels() -> None:
     lived = relive(explorer.session.agent(), explorer.session.life)
     said = explorer.context.original
     np.testing.assert_allclose(said.output, lived[2].decisions[4].output, rtol=1e-3, atol=1e-3)
+
+
+def test_pictures_hold_nothing_that_no_message_can_hold(session: Session) -> None:
+    editor, view = ContextEditor(session), SubgoalView(session)
+    without = explore(SHIPPED / "darkroom-ad", episodes=2)
+    for picture in (editor.chances, editor.room, view.overview, view.room, without.subgoals.overview):
+        for shown in picture.shown.data:
+            for values in (shown.x, shown.y, shown.customdata):
+                numbers = [
+                    value for value in (() if values is None else values) if not isinstance(value, str)
+                ]
+                assert np.isfinite(np.array(numbers, dtype=float)).all()
+    assert without.subgoals.room.shown.data[-2].visible is False  # no sub-goals
+
+
+def test_a_picture_sends_its_figure_and_plotly_once() -> None:
+    figure = figures.lines({"one": ([1, 2], [3, 4])}, "a title", "x", "y")
+    picture, other = Picture(figure), Picture(figure)
+    assert picture.get_state()["_plotly"] == other.get_state()["_plotly"]
+    assert len(json.dumps(picture.get_state(), default=str)) < 50_000
+    assert json.loads(picture.get_state()["_figure"])["layout"]["title"]["text"] == "a title"
+    picture.redraw(figures.lines({"one": ([1, 2], [5, 6])}, "another", "x", "y"))
+    assert json.loads(picture.get_state()["_figure"])["layout"]["title"]["text"] == "another"
+    assert list(picture.shown.data[0].y) == [5, 6]
 
 
 def test_headless_it_is_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
