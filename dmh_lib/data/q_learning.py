@@ -1,6 +1,7 @@
 """Tabular Q-learning, one learner per room, all rooms in one batch: the quick learning history."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class QLearner(EpsilonGreedy):
     def learn(self, step: Step) -> None:
         """Update every table with its step, and keep the step until its episode ends."""
         reached = np.minimum(step.stages + (step.rewards > 0), self._rules.num_stages - 1)
-        lived = (
+        lived: tuple[NDArray[Any], ...] = (
             self._states(step.cells, step.stages),
             step.actions,
             step.rewards,
