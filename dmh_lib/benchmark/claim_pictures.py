@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from dmh_lib.figures import lines
-from dmh_lib.figures.style import BLUE, COLORS, ORANGE
+from dmh_lib.figures import BLUE, COLORS, ORANGE, lines
 from dmh_lib.statistics import Estimate
 
 DASHES = ("dash", "dot")

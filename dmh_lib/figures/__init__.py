@@ -12,12 +12,30 @@ from .plots import (
     scatter,
 )
 from .rooms import room, rooms
-from .style import COLORS, GREY, METHOD_COLORS, TEMPLATE, colors_of
+from .style import (
+    BLUE,
+    COLORS,
+    GREEN,
+    GREY,
+    METHOD_COLORS,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    TEMPLATE,
+    colors_of,
+)
 
 __all__ = [
+    "BLUE",
     "COLORS",
+    "GREEN",
     "GREY",
     "METHOD_COLORS",
+    "ORANGE",
+    "PURPLE",
+    "RED",
+    "SKY",
     "TEMPLATE",
     "action_chances",
     "attention_mask",
