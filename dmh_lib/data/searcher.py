@@ -112,7 +112,8 @@ class Searcher:
         target = np.where(self._steps < self._linger_until, self._known[:, 0], known)
         vague = (target >= 0) & ~self._reached[self._runs, stage] & (self._steps >= self._linger_until)
         if self._config.blur:  # nothing there: look in another square
-            self._blur(np.flatnonzero(vague & self._elsewhere[self._runs, stage].all(-1)))
+            rows = np.flatnonzero(vague)
+            self._blur(rows[self._elsewhere[rows, stage[rows]].all(-1)])
         searching = (self._visited, np.zeros_like(here), target < 0)
         looking = (self._elsewhere, self._around[self._runs, stage], vague & (self._config.blur > 0))
         for places, order, lost in (searching, looking):

@@ -23,8 +23,8 @@ def context_of(
 ) -> ContextBatch:
     """A context (B = 1) that ends at the last state of `now`, an episode that still goes on.
 
-    All of its chunks count as learned, in their order in `rows` is random as always; what follows the last
-    state is not known, and stands there as action 0 and reward 0, which no earlier token sees.
+    All of its chunks count as learned, in random order as always. What follows the last state is not known
+    and stands there as action 0 and reward 0, which no earlier token sees.
     """
     nothing = np.zeros_like(now.actions, shape=(1, *now.actions.shape[1:]))
     begun = Episode(

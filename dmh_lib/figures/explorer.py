@@ -123,14 +123,11 @@ def episode_overview(
     return figure
 
 
-def action_chances(
-    names: Sequence[str], chances: ArrayLike, title: str, *, edited: ArrayLike | None = None
-) -> go.Figure:
+def action_chances(names: Sequence[str], chances: ArrayLike, edited: ArrayLike, title: str) -> go.Figure:
     """Chances of the actions; beside them those after a change of the context."""
     figure = blank(title, "", "probability", width=520, height=330, barmode="group", legend=ABOVE)
     figure.add_bar(x=list(names), y=np.asarray(chances), name="as lived", marker={"color": SKY})
-    if edited is not None:
-        figure.add_bar(x=list(names), y=np.asarray(edited), name="edited", marker={"color": ORANGE})
+    figure.add_bar(x=list(names), y=np.asarray(edited), name="edited", marker={"color": ORANGE})
     figure.update_yaxes(range=[0, 1])
     return figure
 

@@ -202,4 +202,4 @@ def _worth(row: PastEpisode) -> float:
 def chances_figure(original: Decision, edited: Decision, kept: int) -> go.Figure:
     """Chances of the next action at temperature 1, as lived and with the edited context."""
     title = f"next action; {kept} past episode{'s' * (kept != 1)} in the edited context"
-    return figures.action_chances(ACTIONS, original.probabilities, title, edited=edited.probabilities)
+    return figures.action_chances(ACTIONS, original.probabilities, edited.probabilities, title)

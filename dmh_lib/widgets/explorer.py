@@ -1,6 +1,7 @@
-"""The explorer: choose a trained agent and a task, let it play, and look at what it does and why."""
+"""The explorer of a trained agent: choose a task, let it play, and look at what it does and why."""
 
 import os
+from copy import copy
 from threading import Thread
 from typing import Any
 
@@ -101,7 +102,9 @@ class Explorer(ipywidgets.VBox):
 
     def _live(self) -> None:
         try:
-            self.session.play(self.task.value, self.episodes.value, self.seed.value, self._count)
+            session = copy(self.session)  # the panels go on looking at theirs
+            session.play(self.task.value, self.episodes.value, self.seed.value, self._count)
+            self.session = session
             self._show()
         except DMHError as error:
             self.message.value = str(error)

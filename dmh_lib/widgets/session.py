@@ -11,7 +11,7 @@ from dmh_lib.checkpoints import Checkpoint
 from dmh_lib.envs import GridRules, room_of
 from dmh_lib.errors import SettingError
 from dmh_lib.explore import Decision, Episode, decide, live
-from dmh_lib.explore.subgoals import Reading, StateSubgoals, rank_correlation, valuable_goals
+from dmh_lib.explore.subgoals import Reading, StateSubgoals, valuable_goals
 from dmh_lib.methods import label_of, method_of
 from dmh_lib.models import DMH
 from dmh_lib.rollouts import GoalProbe, has_readable_goal, roll_out
@@ -108,10 +108,6 @@ class Session:
         """Mean distance of each episode's sub-goals, so read, from the last hidden cell, (E,)."""
         assert self.chunk_len is not None
         return self.readings[reading].distances(self.life, self.chunk_len, self.goal[-1])
-
-    def correlation(self, reading: str) -> float:
-        """Rank correlation of return and those distances; NaN where one of the two never changes."""
-        return rank_correlation(self.distances(reading), self.returns)
 
     def in_room(self, decisions: Sequence[Decision], reading: str) -> StateSubgoals:
         """The sub-goals in force at decisions of one episode, from one that begins a chunk on, as places."""

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dmh_lib import figures
+from dmh_lib.explore.subgoals import rank_correlation
 
 from .pictures import Picture
 from .session import Session
@@ -18,7 +19,8 @@ def overview_figure(session: Session, episode: int, reading: str | None = None) 
     """Returns of all episodes, one marked, and how far their sub-goals, so read, lie from the goal."""
     title, distances = f"{session.label}, task {session.task}", np.zeros(0)
     if reading is not None:
-        distances, correlation = session.distances(reading), session.correlation(reading)
+        distances = session.distances(reading)
+        correlation = rank_correlation(distances, session.returns)
         if not np.isnan(correlation):
             title += f"<br><sup>rank correlation of return and distance {correlation:.2f}</sup>"
     return figures.episode_overview(session.returns, distances, episode, title, session.optimum)
@@ -44,7 +46,7 @@ def moment_figure(
 
 
 class SubgoalView(ipywidgets.VBox):
-    """The panel *Returns and sub-goals*.
+    """The panel *Lifetime*: returns and sub-goals.
 
     Args:
         session: one that has played.

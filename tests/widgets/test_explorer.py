@@ -152,6 +152,14 @@ def test_the_explorer_plays_another_lifetime(session: Session) -> None:
     assert explorer.task.value == session.task
     explorer.side.value = "training"
     assert len(explorer.task.options) == 65
+    explorer.episodes.value = 2
+    before = explorer.subgoals
+    explorer.play.click()
+    explorer.wait()
+    before.episode.value, before.step.value = 1, 3  # a panel keeps the lifetime that it shows
+    assert len(trace(before.room, "path so far")[0]) == 4
+    before.episode.value = 3
+    assert before.room.shown.layout.title.text.startswith("episode 3, step 3: ")
     explorer.episodes.value = 4
     explorer.play.click()
     explorer.wait()
