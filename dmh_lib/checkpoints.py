@@ -101,6 +101,12 @@ def versions() -> dict[str, str]:
     return {"dmh_lib": dmh_lib.__version__, "python": platform.python_version(), **packages}
 
 
+def hardware() -> dict[str, Any]:
+    """What training runs on here: `device`, which is "cpu" or the name of a GPU, and `threads`."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"device": device, "threads": torch.get_num_threads()}
+
+
 def latest_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
     """The checkpoint of a run with the most updates, or None."""
     return max(all_checkpoints(run_dir), key=updates_of, default=None)

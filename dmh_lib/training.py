@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import (
     TrainingState,
+    hardware,
     latest_checkpoint,
     load_checkpoint,
     load_training,
@@ -254,6 +255,7 @@ def _about(
         "behaviour": trajectories.metadata.get("behaviour"),
         "play": asdict(PlayConfig(target_return=target)),
         "versions": versions(),
+        **hardware(),
     }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from dmh_lib.statistics import Estimate
 
-from .markdown import interval, markdown_table
+from .markdown import interval, markdown_table, number
 from .maze_summary import MazeSeries
 from .mazes import ALONG_PATH
 from .pictures import save_length_curves
@@ -127,8 +127,9 @@ def _trainings(series: Sequence[MazeSeries]) -> str:
             continue
         config = one.specs[0].config()
         contexts = config.contexts
+        timed = [run.about["seconds"] for run in one.runs if run.on_cpu]
         minutes = [
-            sum(run.about["seconds"].get(part, 0.0) for run in one.runs) / len(one.runs) / 60
+            sum(seconds[part] for seconds in timed) / len(timed) / 60 if timed else None
             for part in ("training", "total")
         ]
         rows.append(
@@ -138,10 +139,10 @@ def _trainings(series: Sequence[MazeSeries]) -> str:
                 f"{contexts.shortest:,} … {contexts.longest:,}",
                 f"{min(contexts.first_cap, contexts.longest):,}",
                 f"{one.runs[0].about['parameters']:,}",
-                *(f"{value:.1f}" for value in minutes),
+                *map(number, minutes),
             ]
         )
-    about = "Minutes of one core, means over training seeds; on a GPU, training by the clock."
+    about = "Minutes of one core, means over the training seeds that a CPU trained."
     return f"### Their trainings\n\n{about}\n\n{markdown_table(headings, rows)}"
 
 

@@ -1,5 +1,6 @@
 """`results.md`: what the stored runs say, and what is missing, as Markdown made from data alone."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -205,7 +206,7 @@ def _scores(group: Group) -> str:
                 ", ".join(f"{value:.1f}" for value in scores.by_seed),
                 f"{scores.best:.1f}",
                 f"{scores.updates:,}",
-                f"{scores.minutes:.1f}",
+                number(scores.minutes),
                 ", ".join(f"{value:g}" for value in scores.temperatures),
             ]
         )
@@ -225,6 +226,7 @@ def _fairness(group: Group) -> str:
         for budget, unit in (("train_seconds", 60.0), ("updates", 1.0)):
             found = at_equal(theirs, ours, budget)
             much = f"{found.budget / unit:.1f} min" if unit > 1 else f"{found.budget:,.0f}"
+            much = "not timed" if math.isnan(found.budget) else much
             row += [much, number(found.theirs), number(found.ours)]
             row.append("" if found.difference is None else words[verdict(found.difference)])
         rows.append(row)

@@ -6,6 +6,7 @@ from typing import Any
 from dmh_lib.presets import PRESETS
 
 from .specs import FROM_DATA
+from .store import Stored
 from .summary import Group
 
 MEASURED = """## How it was measured
@@ -30,7 +31,8 @@ MEASURED = """## How it was measured
   seed which is bad everywhere widens an interval less than it should: *each seed* shows their means. Words
   such as *wins* rest on a bootstrap of the difference that draws whole trainings. With one training seed an
   interval is about tasks alone. Where all scores are equal it has no width, which is not certainty.
-- **Time.** What the updates took of one core (on a GPU, by the clock), compilation left out. An earlier
+- **Time.** What the updates took of one core, compilation left out. Runs that a GPU trained count for scores
+  and are left out of times; which they are stands below. An earlier
   checkpoint is not a shorter training: its learning rate has not come down yet, which makes comparisons at
   equal time or updates hard on whoever is cut short. Batches differ in size, so an update is not the same
   work for all."""
@@ -55,9 +57,21 @@ PAPER_NOTES = (
 def how_it_was_measured(groups: Sequence[Group]) -> str:
     """The protocol, the datasets and the software."""
     lines = [f"- `{group.name}`: {_data(group)}" for group in groups]
-    used = sorted({software(run.about) for group in groups for run in group.runs})
     data = "\n".join(["**Data.**", "", *lines])
-    return "\n\n".join([MEASURED, data, "**Software.** " + "; ".join(used) + "."])
+    return "\n\n".join([MEASURED, data, _software(groups)])
+
+
+def _software(groups: Sequence[Group]) -> str:
+    """What the runs were done with; those that a GPU trained are named."""
+    used: dict[str, list[Stored]] = {}
+    for group in groups:
+        for run in group.runs:
+            used.setdefault(software(run.about), []).append(run)
+    lines = ["**Software.**", ""]
+    for words, runs in sorted(used.items()):
+        on_gpu = [f"`{run.spec.name}`" for run in runs if not run.on_cpu]
+        lines.append(f"- {words}: " + (", ".join(on_gpu) or f"{len(runs)} runs") + ".")
+    return "\n".join(lines)
 
 
 def how_it_differs(groups: Sequence[Group]) -> str:

@@ -1,5 +1,6 @@
 """One run from data to result: train, choose the temperature, evaluate every checkpoint, write one file."""
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from dmh_lib.checkpoints import (
     load_training,
     set_play,
     updates_of,
-    versions,
 )
 from dmh_lib.errors import BenchmarkError
 from dmh_lib.evaluation import choose_play, evaluate_on_tasks
@@ -38,6 +38,7 @@ from .mazes import greedy, judge_mazes, longest_solved, scores_of
 from .specs import QUARTERS, Judging, RunSpec
 from .store import MEMORY, NO_MEMORY, Places, Stored, final_rows, load, state_of, typed
 
+TRAINED_ON = ("device", "threads", "versions")  # of a checkpoint
 SCORES = ["line", "updates", "task", "seed", "episode", "return", "length"]  # what a repeated run must give
 
 
@@ -108,7 +109,8 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
     play, tried = _how_to_play(spec, result)
     set_play(result.checkpoint, play)
     chosen = time.process_time()
-    trained = load_training(result.checkpoint).seconds
+    trained_on = {name: load_checkpoint(result.checkpoint).about[name] for name in TRAINED_ON}
+    trained = _core_seconds(result.checkpoint)
     if isinstance(spec.data, MazeSpec):
         updates = updates_of(result.checkpoint)
         table = judge_mazes(spec, result).assign(updates=updates, train_seconds=trained)
@@ -124,7 +126,7 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
         "playing": ended - chosen,
         "subgoals": time.process_time() - ended,
     }
-    took["total"] = sum(took.values())
+    took["total"] = sum(seconds for seconds in took.values() if not math.isnan(seconds))
     about = {
         "run": spec.name,
         "hash": spec.hash,
@@ -136,12 +138,16 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
         "temperatures": {f"{key:g}": round(value, 2) for key, value in tried.items()},
         "subgoals": subgoals,
         "parameters": sum(parameter.numel() for parameter in result.model.parameters()),
-        "seconds": {name: round(value, 2) for name, value in took.items()},
-        "device": result.model.obs_mean.device.type,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
+        "seconds": {name: round(value, 2) for name, value in took.items() if not math.isnan(value)},
+        **trained_on,
     }
     return table, about
+
+
+def _core_seconds(checkpoint: Path) -> float:
+    """What the updates took of one core; NaN where a GPU did them, maybe for several runs at once."""
+    on_cpu = load_checkpoint(checkpoint).about["device"] == "cpu"
+    return load_training(checkpoint).seconds if on_cpu else math.nan
 
 
 def _how_to_play(spec: RunSpec, result: TrainResult) -> tuple[PlayConfig, dict[float, float]]:
@@ -165,7 +171,7 @@ def _judge_lifetimes(spec: RunSpec, result: TrainResult, folder: Path, play: Pla
         for line in (MEMORY, NO_MEMORY) if final else (MEMORY,):
             seeds = spec.judging.seeds if final else spec.judging.early_seeds
             played = _play(spec, model, play, line, seeds)
-            seconds = load_training(path).seconds
+            seconds = _core_seconds(path)
             parts.append(played.assign(line=line, updates=updates_of(path), train_seconds=seconds))
     return pd.concat(parts, ignore_index=True)
 

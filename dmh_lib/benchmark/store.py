@@ -87,6 +87,11 @@ class Stored:
     table: pd.DataFrame
     """One row per checkpoint, line, task, seed and episode; in mazes per line and maze."""
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it was trained on a CPU, whose time can be compared."""
+        return bool(self.about["device"] == "cpu")
+
 
 def state_of(spec: RunSpec, places: Places) -> tuple[State, list[str]]:
     """Whether a run's result is there, and if it is one of other settings, how they differ."""
@@ -134,6 +139,6 @@ def expected_minutes(spec: RunSpec, places: Places) -> float | None:
     for path in sorted(folder.glob("*.parquet")):
         about = read_about(path)
         same = about["settings"].get("training.updates") == spec.config().training.updates
-        if same and "total" in about.get("seconds", {}):
+        if same and about.get("device") == "cpu" and "total" in about.get("seconds", {}):
             return float(about["seconds"]["total"]) / 60
     return spec.minutes

@@ -46,8 +46,8 @@ class Scores:
     """Mean over training seeds of the best checkpoint's score, chosen by that score: too good by design."""
     updates: int
     """Updates trained."""
-    minutes: float
-    """Mean time of training: minutes of one core, on a GPU by the clock."""
+    minutes: float | None
+    """Mean time of training in minutes of one core; None where GPUs did it all."""
     temperatures: list[float]
     """Chosen on training tasks, by training seed."""
 
@@ -57,7 +57,7 @@ class Versus:
     """A method beside DM-H with the same budget: each at its latest checkpoint within what both have had."""
 
     budget: float
-    """The smaller of both, over all runs: seconds or updates."""
+    """The smaller of both, over all runs: seconds or updates; NaN where one has no run that was timed."""
     theirs: float | None
     """Percent of optimum; None if a run has no checkpoint that early."""
     ours: float | None
@@ -154,7 +154,7 @@ def at_equal(theirs: Series, ours: Series, budget: str) -> Versus:
     A series' checkpoints are those of all its runs after as many updates; what they took is the mean.
     """
     took = [_took(series.runs, budget) for series in (theirs, ours)]
-    smallest = min(float(taken.max()) for taken in took)
+    smallest = float(np.min([taken.max() for taken in took]))
     tables = [
         _at(series.runs, taken[taken <= smallest].index.max())
         for series, taken in zip((theirs, ours), took, strict=True)
@@ -201,9 +201,14 @@ def _scores(runs: list[Stored]) -> Scores:
         by_seed=last.mean(1).tolist(),
         best=float(np.mean([_best(run) for run in runs])),
         updates=int(final["updates"].max()),
-        minutes=float(np.mean([run.table["train_seconds"].max() for run in runs])) / 60,
+        minutes=_minutes(runs),
         temperatures=[run.about["temperature"] for run in runs],
     )
+
+
+def _minutes(runs: list[Stored]) -> float | None:
+    took = [float(run.table["train_seconds"].max()) / 60 for run in runs if run.on_cpu]
+    return float(np.mean(took)) if took else None
 
 
 def _final(runs: list[Stored], line: str = MEMORY) -> pd.DataFrame:

@@ -28,7 +28,6 @@ EASY: dict[str, Any] = {"in_lanes": True, "forgetful_runs": 0.25, "blur": 2}
 LARGE_HARD = DataSpec("largedarkroomhard", settings=EASY)
 LARGE_KEY_TO_DOOR = DataSpec("largedarkkeytodoor", settings=EASY | {"linger": 20})
 SMALL_ROOMS = (DARKROOM, DARKROOM_HARD, KEY_TO_DOOR)
-LARGE_ROOMS = (LARGE_HARD, LARGE_KEY_TO_DOOR)
 
 # learners' histories, the paper's protocol, beside the scripted ones
 LEARNED = (DataSpec("darkroom", "q-learning"), DataSpec("darkkeytodoor", "q-learning"))
@@ -173,7 +172,12 @@ def runs(data: Iterable[DataSpec], methods: Iterable[Row], seeds: Iterable[int])
 
 ROOMS = runs(SMALL_ROOMS, METHODS, range(3)) + runs([HASTY], (HYBRID, SUMMARY), range(3))
 LEARNERS = runs(LEARNED, LEARNING, range(3))
-LARGE_RUNS = runs(LARGE_ROOMS, LARGE_METHODS, range(3)) + runs([LARGE_HARD], [LARGE_NO_WAVES], [0])
+# one training seed where a run takes most of an hour of one core
+LARGE_RUNS = [
+    *runs([LARGE_HARD], LARGE_METHODS, range(3)),
+    *runs([LARGE_KEY_TO_DOOR], LARGE_METHODS, [0]),
+    *runs([LARGE_HARD], [LARGE_NO_WAVES], [0]),
+]
 # lengths of chunks on data that suit none of them
 SWEPT = runs([HASTY], CHUNKS, range(3))
 ABLATED = [
