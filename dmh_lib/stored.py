@@ -9,7 +9,7 @@ import pandas as pd
 from dmh_lib.benchmark import TABLES, Places, RunSpec, load_done
 from dmh_lib.benchmark.markdown import short_title_of
 from dmh_lib.benchmark.store import NO_MEMORY, final_rows
-from dmh_lib.benchmark.summary import Group, Series, compare
+from dmh_lib.benchmark.summary import Group, Series, compare, minutes_of
 from dmh_lib.results import by_length
 from dmh_lib.statistics import verdict
 
@@ -66,14 +66,13 @@ def score_table(group: Group, curves: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `method`, `room` (named with its histories where they are not the searcher's usual ones), `mean` with
         the bounds `low` and `high` of its 95 % interval, `without_memory`,
-        `seeds` (training seeds that are there, of how many), `updates` and `minutes` of training.
+        `seeds` (training seeds that are there, of how many), `updates` and `minutes` of training on one core.
     """
     last = curves[curves["episode"] == curves["episode"].max()].set_index("method")
     rows = []
     for series in group.series:
         forgetful = pd.concat([final_rows(run.table, NO_MEMORY) for run in series.runs])
         at_end = forgetful["episode"] == forgetful["episode"].max()
-        seconds = [run.table["train_seconds"].max() for run in series.runs]
         rows.append(
             {
                 "method": series.label,
@@ -82,7 +81,7 @@ def score_table(group: Group, curves: pd.DataFrame) -> pd.DataFrame:
                 "without_memory": forgetful.loc[at_end, "percent_of_optimum"].mean(),
                 "seeds": f"{len(series.runs)} of {len(series.specs)}",
                 "updates": max(int(run.table["updates"].max()) for run in series.runs),
-                "minutes": sum(seconds) / len(seconds) / 60,
+                "minutes": minutes_of(series.runs),
             }
         )
     return pd.DataFrame(rows)

@@ -201,12 +201,13 @@ def _scores(runs: list[Stored]) -> Scores:
         by_seed=last.mean(1).tolist(),
         best=float(np.mean([_best(run) for run in runs])),
         updates=int(final["updates"].max()),
-        minutes=_minutes(runs),
+        minutes=minutes_of(runs),
         temperatures=[run.about["temperature"] for run in runs],
     )
 
 
-def _minutes(runs: list[Stored]) -> float | None:
+def minutes_of(runs: Sequence[Stored]) -> float | None:
+    """Mean time of training in minutes of one core, over the runs that a CPU trained; None without one."""
     took = [float(run.table["train_seconds"].max()) / 60 for run in runs if run.on_cpu]
     return float(np.mean(took)) if took else None
 

@@ -1,5 +1,6 @@
 """The page of results: numbers against made-up ones, on results that are complete, partial or not there."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,28 @@ def test_equal_time_and_equal_updates(places: Places) -> None:
     updates = at_equal(ad, ours, "updates")
     assert (updates.budget, updates.ours) == (8, pytest.approx(ours.scores.percent.value))
     assert compare(ad, ours).low > 0
+
+
+def test_only_a_cpu_is_timed(places: Places, drawn: list[Path]) -> None:
+    """What a GPU trained counts for scores alone."""
+    gpu = {"device": "NVIDIA H100", "minutes": math.nan, "seconds": {"total": 30.0}}
+    store(TABLE[3], places, final=95, **gpu)
+    _, ad, _ = group_of(places).series
+    assert ad.scores is not None
+    assert (len(ad.runs), ad.scores.minutes) == (2, 2)
+    store(TABLE[2], places, final=95, **gpu)
+    ours, ad, _ = group_of(places).series
+    assert ad.scores is not None
+    assert ad.scores.minutes is None
+    time, updates = (at_equal(ad, ours, budget) for budget in ("train_seconds", "updates"))
+    assert math.isnan(time.budget)
+    assert time.difference is None
+    assert updates.difference is not None
+    assert expected_minutes(TABLE[3], places) is None
+    page = render({"mine": TABLE}, places).read_text()
+    assert "not timed" in page
+    assert f"on NVIDIA H100: `{TABLE[2].name}`, `{TABLE[3].name}`" in page
+    assert "1 thread on cpu: 2 runs" in page
 
 
 def test_equal_time_is_that_of_whole_methods(places: Places) -> None:
