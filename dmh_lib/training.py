@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -126,6 +126,8 @@ def train(
     resume: bool = False,
     keep: int = 2,
     progress: bool = False,
+    on_log: Callable[[dict[str, float]], bool | None] | None = None,
+    on_checkpoint: Callable[[Path], None] | None = None,
 ) -> TrainResult:
     """Train a model on trajectories.
 
@@ -138,6 +140,8 @@ def train(
         resume: go on from the newest checkpoint in `run_dir`, with the same numbers as an undisturbed run.
         keep: checkpoints that stay, the newest.
         progress: show a bar.
+        on_log: told each log entry; where it answers True, training stops there, with a checkpoint to resume.
+        on_checkpoint: told of each checkpoint once it is whole.
 
     Raises:
         SettingError: the model does not fit the data, `contexts` are another method's, or the loss is no
@@ -188,9 +192,9 @@ def train(
     clock = time.process_time if fabric.device.type == "cpu" else time.perf_counter
     used = clock()
     wrapped.train()
-    bar = tqdm(total=config.updates, initial=step, desc="training", disable=not progress)
+    bar, stop = tqdm(total=config.updates, initial=step, desc="training", disable=not progress), False
     with bar:
-        while step < config.updates:
+        while step < config.updates and not stop:
             for group in optimizer.param_groups:
                 group["lr"] = config.rate(step)
             batch = sampler.sample(config.batch_size).to(fabric.device)
@@ -210,12 +214,15 @@ def train(
                 fabric.log_dict(row, step=step)
                 bar.set_postfix(loss=f"{row['loss']:.3f}")
                 sums.zero_()
-            if step % config.checkpoint_every == 0 or step == config.updates:
+                stop = on_log is not None and bool(on_log(row))
+            if stop or step % config.checkpoint_every == 0 or step == config.updates:
                 _require_finite(sums[0].item(), step)  # never let broken weights push out good ones
                 tensors = {**_snapshot(model, optimizer), SUMS: sums.cpu()}
                 seconds = before + clock() - used
                 saved = TrainingState(step, tensors, sampler.state_dict(), history, seconds)
-                save_checkpoint(run_dir, model, about, saved, keep)
+                path = save_checkpoint(run_dir, model, about, saved, keep)
+                if on_checkpoint is not None:
+                    on_checkpoint(path)
     for logger in fabric.loggers:
         logger.finalize("success")
     checkpoint = latest_checkpoint(run_dir)

@@ -101,6 +101,24 @@ def test_a_resumed_run_equals_an_undisturbed_one(data: Trajectories, tmp_path: P
         assert len(pd.read_csv(tmp_path / folder / "logs" / "metrics.csv")) == 6
 
 
+def test_training_is_stopped_from_outside(data: Trajectories, run: Path, tmp_path: Path) -> None:
+    """At a log entry, with a checkpoint from which it goes on to the same weights."""
+    rows: list[float] = []
+    saved: list[str] = []
+
+    def logged(row: dict[str, float]) -> bool:
+        rows.append(row["update"])
+        return row["update"] == 4
+
+    stopped = train(
+        data, MODEL, tmp_path, CONTEXTS, TRAINING, on_log=logged, on_checkpoint=lambda p: saved.append(p.name)
+    )
+    assert rows == [2, 4]
+    assert saved == ["checkpoint-00000004"] == [stopped.checkpoint.name]
+    train(data, MODEL, tmp_path, CONTEXTS, TRAINING, resume=True)
+    assert_equal(weights(run), weights(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("kind", "backbone"),
     [(ADConfig, "transformer"), (ADConfig, "mamba"), (DTConfig, "mamba"), (ATConfig, "transformer")],

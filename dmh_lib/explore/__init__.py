@@ -2,7 +2,7 @@
 
 from .agreement import parity
 from .inside import chunk_attention, context_of, memory_trace
-from .lives import Decision, Episode, decide, live, relive
+from .lives import Decision, Episode, decide, decision_of, live, relive
 
 __all__ = [
     "Decision",
@@ -10,6 +10,7 @@ __all__ = [
     "chunk_attention",
     "context_of",
     "decide",
+    "decision_of",
     "live",
     "memory_trace",
     "parity",

@@ -83,13 +83,16 @@ class Episode:
         return replace(self, rewards=np.asarray(rewards, dtype=np.float32))
 
 
-def live(agent: Agent, env: gym.vector.VectorEnv[Any, Any, Any], seed: int = 0) -> Iterator[Episode]:
+def live(
+    agent: Agent, env: gym.vector.VectorEnv[Any, Any, Any], seed: int = 0, past: Sequence[Episode] = ()
+) -> Iterator[Episode]:
     """One lifetime, episode after episode without end, beginning with an empty context.
 
     Args:
         agent: plays.
         env: one environment, reset in the step in which an episode ends, such as `rules.make_vec([task])`.
         seed: of the environment and of the agent's draws.
+        past: episodes that the agent is led through before, whoever acted in them.
 
     Raises:
         SettingError: more than one environment.
@@ -97,13 +100,13 @@ def live(agent: Agent, env: gym.vector.VectorEnv[Any, Any, Any], seed: int = 0) 
     if env.num_envs != 1:
         raise SettingError(f"environment: one is needed to look at, got {env.num_envs} side by side")
     observation, _ = env.reset(seed=seed)  # (1, obs_dim)
-    agent.begin(1, seed=seed)
+    relive(agent, past, seed)
     while True:
         seen, actions, rewards, decisions = [observation[0]], [], [], []
         ended = terminated = False
         while not ended:
             chosen = agent.act(observation)
-            decisions.append(_said(agent))
+            decisions.append(decision_of(agent))
             observation, gained, terminations, truncations, info = env.step(chosen)
             agent.observe(gained, terminations, truncations)
             ended, terminated = bool((terminations | truncations)[0]), bool(terminations[0])
@@ -129,7 +132,7 @@ def decide(agent: Agent, past: Sequence[Episode], now: Episode, seed: int = 0) -
         agent.act(now.observations[step][None])
         agent.observe(now.rewards[step][None], *_ends(ended=False), now.actions[step][None])
     agent.act(now.observations[-1][None])
-    return _said(agent)
+    return decision_of(agent)
 
 
 def relive(agent: Agent, past: Sequence[Episode], seed: int = 0) -> tuple[Episode, ...]:
@@ -140,7 +143,7 @@ def relive(agent: Agent, past: Sequence[Episode], seed: int = 0) -> tuple[Episod
         decisions = []
         for step in range(len(episode)):
             agent.act(episode.observations[step][None])
-            decisions.append(_said(agent))
+            decisions.append(decision_of(agent))
             ends = _ends(step == len(episode) - 1, episode.terminated)
             agent.observe(episode.rewards[step][None], *ends, episode.actions[step][None])
         lived.append(replace(episode, decisions=tuple(decisions)))
@@ -152,7 +155,8 @@ def _ends(ended: bool, terminated: bool = False) -> tuple[NDArray[np.bool_], NDA
     return np.array([ended and terminated]), np.array([ended and not terminated])
 
 
-def _said(agent: Any) -> Decision:
+def decision_of(agent: Any) -> Decision:
+    """What an agent of one environment said at its last `act`."""
     output = np.array(agent.logits[0], dtype=np.float32)
     if not isinstance(agent, DMHAgent):
         return Decision(output)

@@ -1,6 +1,7 @@
 """Plotly figures, each a pure function of tables and arrays. They draw; they compute nothing worth a test."""
 
 from .explorer import action_chances, edited_subgoals, ellipse, episode_overview, explored_room
+from .inside import action_history, attention, memory_curves
 from .plots import (
     attention_mask,
     bars,
@@ -38,6 +39,8 @@ __all__ = [
     "SKY",
     "TEMPLATE",
     "action_chances",
+    "action_history",
+    "attention",
     "attention_mask",
     "bars",
     "colors_of",
@@ -47,6 +50,7 @@ __all__ = [
     "explored_room",
     "heatmap",
     "lines",
+    "memory_curves",
     "ranking",
     "return_curves",
     "rewards_and_goal",

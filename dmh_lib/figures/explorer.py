@@ -33,6 +33,7 @@ def explored_room(
     subgoals: ArrayLike = NONE,
     uncertainty: ArrayLike = NONE,
     goal: ArrayLike = NONE,
+    choice: ArrayLike = NONE,
 ) -> go.Figure:
     """A room in the middle of an episode.
 
@@ -45,6 +46,7 @@ def explored_room(
         subgoals: (K, 2) generated, of the chunks so far; the last is in force.
         uncertainty: (P, 2) a line around the last.
         goal: (n, 2) hidden cells.
+        choice: (n, 2) where the agent would go next.
     """
     cells = np.asarray(path, dtype=np.float64)
     valuable, subgoals = np.asarray(valuable, dtype=np.float64), np.asarray(subgoals, dtype=np.float64)
@@ -81,6 +83,9 @@ def explored_room(
             marks("generated sub-goals, by chunk", subgoals,
                   "chunk %{customdata}: (%{x:.2f}, %{y:.2f})<extra></extra>", symbol="x", color=RED,
                   size=[9] * (len(subgoals) - 1) + [15] * (len(subgoals) > 0)),
+            marks("where the agent would go", np.asarray(choice, dtype=np.float64),
+                  "the agent would go to (%{x}, %{y})<extra></extra>",
+                  symbol="circle-open", size=25, color=GREEN, line={"width": 4}),
             marks("agent", cells[step : step + 1], f"step {step}: (%{{x}}, %{{y}})<extra></extra>",
                   symbol="circle", size=17, color=BLUE, line={"color": "white", "width": 2}),
         ]
@@ -124,10 +129,11 @@ def episode_overview(
 
 
 def action_chances(names: Sequence[str], chances: ArrayLike, edited: ArrayLike, title: str) -> go.Figure:
-    """Chances of the actions; beside them those after a change of the context."""
+    """Chances of the actions (A,); beside them, if there are any, those after a change of the context."""
     figure = blank(title, "", "probability", width=520, height=330, barmode="group", legend=ABOVE)
     figure.add_bar(x=list(names), y=np.asarray(chances), name="as lived", marker={"color": SKY})
-    figure.add_bar(x=list(names), y=np.asarray(edited), name="edited", marker={"color": ORANGE})
+    if len(np.asarray(edited)):
+        figure.add_bar(x=list(names), y=np.asarray(edited), name="edited", marker={"color": ORANGE})
     figure.update_yaxes(range=[0, 1])
     return figure
 

@@ -1,7 +1,9 @@
 """The explorer of a trained agent: choose a task, let it play, and look at what it does and why."""
 
 import os
+from collections.abc import Callable, Sequence
 from copy import copy
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -11,17 +13,28 @@ import plotly.graph_objects as go
 from dmh_lib.batch import is_headless
 from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.errors import DMHError
+from dmh_lib.explore import Episode
 
+from .check import ParityCheck
+from .compare import Compare, checkpoints_beside
 from .context import ContextEditor
+from .inside import InsideView
+from .play import PlayBeside
 from .session import Session
 from .subgoals import SubgoalView, moment_figure
+from .trainer import LiveTraining
 
 MOST_EPISODES = 40
-CONTEXT = 1  # place of the panel
+RUNS = "runs/explorer"
 
 
 def explore(
-    checkpoint: str | os.PathLike[str], *, task: int | None = None, episodes: int = 20, seed: int = 0
+    checkpoint: str | os.PathLike[str],
+    *,
+    task: int | None = None,
+    episodes: int = 20,
+    seed: int = 0,
+    runs: str | os.PathLike[str] = RUNS,
 ) -> "Explorer | go.Figure":
     """An explorer of a trained agent; headless, a picture of the last moment of its lifetime.
 
@@ -30,6 +43,7 @@ def explore(
         task: where to begin; None takes the first held-out task.
         episodes: of the first lifetime.
         seed: of the first lifetime.
+        runs: where what is trained in the explorer goes.
 
     Raises:
         CheckpointError: there is no readable checkpoint.
@@ -40,95 +54,155 @@ def explore(
     if is_headless():
         reading = next(iter(session.readings), None)
         return moment_figure(session, episodes, len(session.life[-1]), reading, reveal=True)
-    return Explorer(session)
+    return Explorer(session, runs)
 
 
 class Explorer(ipywidgets.VBox):
-    """Controls of a session above its panels.
+    """Controls of a session above its panels; a panel is made when it is first looked at.
 
     Args:
         session: one that has played.
+        runs: where what is trained goes.
 
     Attributes:
+        checkpoint, load: folder of an agent, and the button that takes it up.
         side, task, episodes, seed, play: what the next lifetime is to be.
         session: what the panels look at.
         panels: the tabs.
-        subgoals, context: the panels of this lifetime.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, runs: str | os.PathLike[str] = RUNS) -> None:
         self.session, self._thread = session, Thread()
-        style = {"description_width": "60px"}
-        sides = [f"{side} ({len(tasks)})" for side, tasks in session.tasks.items()]
-        self.side = ipywidgets.Dropdown(
-            options=list(zip(sides, session.tasks, strict=True)), description="tasks", style=style,
-            layout={"width": "220px"},
+        style = {"description_width": "70px"}
+        path = session.checkpoint.path
+        beside = checkpoints_beside(path)
+        self.checkpoint = ipywidgets.Combobox(
+            value=str(path), options=[str(path), *map(str, beside)], description="agent", style=style,
+            layout={"width": "520px"}, placeholder="folder of a checkpoint",
         )  # fmt: skip
+        self.load = ipywidgets.Button(description="open", layout={"width": "80px"})
+        self.load.on_click(lambda _: self.take_up(self.checkpoint.value))
+        self.side = ipywidgets.Dropdown(description="tasks", style=style, layout={"width": "220px"})
         self.task = ipywidgets.Dropdown(description="task", style=style, layout={"width": "160px"})
         self.episodes = ipywidgets.BoundedIntText(
-            len(session.life), 1, MOST_EPISODES, description="episodes", style=style,
-            layout={"width": "130px"},
+            min(len(session.life), MOST_EPISODES), 1, MOST_EPISODES, description="episodes", style=style,
+            layout={"width": "150px"},
         )  # fmt: skip
         self.seed = ipywidgets.BoundedIntText(
-            session.seed, 0, 2**31, description="seed", style=style, layout={"width": "130px"}
+            session.seed, 0, 2**31, description="seed", style=style, layout={"width": "140px"}
         )
         self.play = ipywidgets.Button(description="play", button_style="primary", layout={"width": "80px"})
         self.progress = ipywidgets.IntProgress(
             0, 0, 1, layout={"width": "160px", "visibility": "hidden"}, tooltip="episodes played"
         )
         self.message = ipywidgets.Label()
+        self._runs, self._trainer = (
+            Path(runs),
+            LiveTraining(session.checkpoint.split, Path(runs), self.take_up),
+        )
+        self._makers: dict[str, Callable[[], Any]] = {
+            "Lifetime": lambda: SubgoalView(self.session),
+            "Context": lambda: ContextEditor(self.session),
+            "Inside": lambda: InsideView(self.session),
+            "Play": lambda: PlayBeside(self.session, self._taught),
+            "Compare": lambda: Compare(self.session),
+            "Train": self._training,
+            "Check": lambda: ParityCheck(self.session),
+        }
         self.panels = ipywidgets.Tab()
         self.side.observe(self._list_tasks, names="value")
-        self._list_tasks()
-        if session.task in self.task.options:
-            self.task.value = session.task
         self.play.on_click(self._play)
-        self.panels.observe(self._follow, names="selected_index")
-        controls = [self.side, self.task, self.episodes, self.seed, self.play, self.progress, self.message]
-        super().__init__([ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), self.panels])
-        self._show()
+        self.panels.observe(lambda _: self._follow(), names="selected_index")
+        agent = ipywidgets.HBox([self.checkpoint, self.load, self.message], layout={"flex_flow": "row wrap"})
+        controls = [self.side, self.task, self.episodes, self.seed, self.play, self.progress]
+        super().__init__([agent, ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), self.panels])
+        self._show(session)
 
     def _list_tasks(self, _: Any = None) -> None:
-        self.task.options = self.session.tasks[self.side.value].tolist()
+        if self.side.value is not None:
+            self.task.options = self.session.tasks[self.side.value].tolist()
+
+    # ------------------------------------------------------------------ other lifetimes, in a thread
 
     def _play(self, _: Any = None) -> None:
-        """Live another lifetime, in a thread of its own so that the page goes on answering."""
-        self.play.disabled = True
+        """Live another lifetime; the panels go on looking at theirs."""
+        self._begin(lambda: copy(self.session))
+
+    def take_up(self, path: str | os.PathLike[str]) -> None:
+        """Explore another agent, from a lifetime as it is set up."""
+        self.checkpoint.value = str(path)
+        self._begin(lambda: Session(load_checkpoint(path)))
+
+    def _begin(self, make: Callable[[], Session]) -> None:
+        self.play.disabled = self.load.disabled = True
         self.progress.value, self.progress.max = 0, self.episodes.value
         self.progress.layout.visibility = "visible"
         self.message.value = ""
-        self._thread = Thread(target=self._live, daemon=True)
+        self._thread = Thread(target=self._live, args=(make,), daemon=True)
         self._thread.start()
 
-    def _live(self) -> None:
+    def _live(self, make: Callable[[], Session]) -> None:
         try:
-            session = copy(self.session)  # the panels go on looking at theirs
-            session.play(self.task.value, self.episodes.value, self.seed.value, self._count)
-            self.session = session
-            self._show()
+            session = make()
+            known = self.task.value in session.tasks[self.side.value]
+            task = self.task.value if known else int(session.tasks[self.side.value][0])
+            session.play(task, self.episodes.value, self.seed.value, self._count)
+            self._show(session)
         except DMHError as error:
             self.message.value = str(error)
         finally:
             self.progress.layout.visibility = "hidden"
-            self.play.disabled = False
+            self.play.disabled = self.load.disabled = False
 
     def _count(self, episodes: int) -> None:
         self.progress.value = episodes
 
-    def _show(self) -> None:
-        """New panels for the lifetime; what the old ones were looking at is gone."""
-        self.subgoals = SubgoalView(self.session)
-        self.context = ContextEditor(self.session)
-        self.panels.children = [self.subgoals, self.context]
-        self.panels.titles = ["Lifetime", "Context"]
-        self._follow()
-
-    def _follow(self, _: Any = None) -> None:
-        """The panel that is looked at takes up the moment that the scrubber stands at."""
-        if self.panels.selected_index == CONTEXT:
-            self.context.look_at(self.subgoals.episode.value, self.subgoals.step.value)
+    def _taught(self, life: Sequence[Episode]) -> None:
+        """Go on with a lifetime whose last episode a person has played, and one more of the agent's."""
+        self._show(self.session.after(life))
 
     def wait(self) -> None:
         """Until a lifetime that was begun is over."""
         if self._thread.is_alive():
             self._thread.join()
+
+    # ------------------------------------------------------------------ panels
+
+    def _show(self, session: Session) -> None:
+        """Look at a session; the panels of the one before are gone."""
+        self.session = session
+        sides = [(f"{side} ({len(tasks)})", side) for side, tasks in session.tasks.items()]
+        home = [side for side, tasks in session.tasks.items() if session.task in tasks]  # none: neither
+        chosen = (home or [self.side.value or sides[0][1]])[0]
+        if list(self.side.options) != sides:
+            self.side.options = sides
+        self.side.value = chosen
+        self._list_tasks()
+        if home:
+            self.task.value = session.task
+        self._made: dict[str, Any] = {}
+        self.panels.children = [ipywidgets.VBox() for _ in self._makers]
+        self.panels.titles = tuple(self._makers)
+        if self.panels.selected_index is None:
+            self.panels.selected_index = 0
+        self._follow()
+
+    def _training(self) -> LiveTraining:
+        """One panel for all agents of a room, so that a training outlasts a change of the agent."""
+        if self._trainer.split != self.session.checkpoint.split:
+            self._trainer = LiveTraining(self.session.checkpoint.split, self._runs, self.take_up)
+        return self._trainer
+
+    def panel(self, name: str) -> Any:
+        """A panel by the title of its tab."""
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+            self.panels.children[list(self._makers).index(name)].children = [self._made[name]]
+        return self._made[name]
+
+    def _follow(self) -> None:
+        """The panel that is looked at takes up the moment that the scrubber stands at."""
+        shown = self.panel(list(self._makers)[self.panels.selected_index])
+        if isinstance(shown, ContextEditor | InsideView):
+            scrubber = self.panel("Lifetime")
+            shown.look_at(scrubber.episode.value, scrubber.step.value)

@@ -1,6 +1,7 @@
 """What the explorer's panels look at: an agent, a task, and the lifetime that the agent lived there."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import Checkpoint
 from dmh_lib.envs import GridRules, room_of
 from dmh_lib.errors import SettingError
-from dmh_lib.explore import Decision, Episode, decide, live
+from dmh_lib.explore import Decision, Episode, decide, live, relive
 from dmh_lib.explore.subgoals import Reading, StateSubgoals, valuable_goals
 from dmh_lib.methods import label_of, method_of
 from dmh_lib.models import DMH
@@ -98,6 +99,14 @@ class Session:
         self.task, self.seed, self.life = task, seed, tuple(lived)
         self.goal: NDArray[np.int64] = self.rules.targets([task])[0]
         self.optimum = float(self.rules.optimal_returns([task])[0])
+
+    def after(self, life: Sequence[Episode]) -> "Session":
+        """A session that has lived these episodes of the same task, and after them one of its agent's own."""
+        told = copy(self)
+        known = relive(self.agent(), life, self.seed)
+        env = self.rules.make_vec([self.task])
+        told.life = (*known, next(live(self.agent(), env, self.seed, known)))
+        return told
 
     @property
     def returns(self) -> NDArray[np.float64]:

@@ -148,12 +148,12 @@ def test_relabelled_rewards(session: Session) -> None:
 def test_the_explorer_plays_another_lifetime(session: Session) -> None:
     explorer = explore(SHIPPED / "darkroom-dm-h", task=session.task, episodes=3)
     assert isinstance(explorer, Explorer)
-    assert explorer.panels.titles == ("Lifetime", "Context")
+    assert explorer.panels.titles[:2] == ("Lifetime", "Context")
     assert explorer.task.value == session.task
     explorer.side.value = "training"
     assert len(explorer.task.options) == 65
     explorer.episodes.value = 2
-    before = explorer.subgoals
+    before = explorer.panel("Lifetime")
     explorer.play.click()
     explorer.wait()
     before.episode.value, before.step.value = 1, 3  # a panel keeps the lifetime that it shows
@@ -163,37 +163,37 @@ def test_the_explorer_plays_another_lifetime(session: Session) -> None:
     explorer.episodes.value = 4
     explorer.play.click()
     explorer.wait()
-    assert explorer.subgoals.episode.max == 4
+    assert explorer.panel("Lifetime").episode.max == 4
     assert not explorer.play.disabled
     assert explorer.message.value == ""
-    explorer.subgoals.episode.value = 2
+    explorer.panel("Lifetime").episode.value = 2
     explorer.panels.selected_index = 1
-    assert len(explorer.context.rows) == 1  # it has come to the moment looked at
+    assert len(explorer.panel("Context").rows) == 1  # it has come to the moment looked at
 
 
 def test_agents_without_sub_goals_have_the_same_panels() -> None:
     explorer = explore(SHIPPED / "darkroom-ad", episodes=3)
     assert isinstance(explorer, Explorer)
-    assert explorer.subgoals.reading.disabled
-    explorer.subgoals.step.value = 4
-    assert len(trace(explorer.subgoals.room, "path so far")[0]) == 5
+    assert explorer.panel("Lifetime").reading.disabled
+    explorer.panel("Lifetime").step.value = 4
+    assert len(trace(explorer.panel("Lifetime").room, "path so far")[0]) == 5
     explorer.panels.selected_index = 1
     lived = relive(explorer.session.agent(), explorer.session.life)
-    said = explorer.context.original
+    said = explorer.panel("Context").original
     np.testing.assert_allclose(said.output, lived[2].decisions[4].output, rtol=1e-3, atol=1e-3)
 
 
 def test_pictures_hold_nothing_that_no_message_can_hold(session: Session) -> None:
     editor, view = ContextEditor(session), SubgoalView(session)
     without = explore(SHIPPED / "darkroom-ad", episodes=2)
-    for picture in (editor.chances, editor.room, view.overview, view.room, without.subgoals.overview):
+    for picture in (editor.chances, editor.room, view.overview, view.room, without.panel("Lifetime").overview):
         for shown in picture.shown.data:
             for values in (shown.x, shown.y, shown.customdata):
                 numbers = [
                     value for value in (() if values is None else values) if not isinstance(value, str)
                 ]
                 assert np.isfinite(np.array(numbers, dtype=float)).all()
-    assert without.subgoals.room.shown.data[-2].visible is False  # no sub-goals
+    assert without.panel("Lifetime").room.shown.data[-2].visible is False  # no sub-goals
 
 
 def test_a_picture_sends_its_figure_and_plotly_once() -> None:
