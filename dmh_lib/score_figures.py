@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.subplots import make_subplots
 
 from dmh_lib.figures import GREY, TEMPLATE, colors_of, lines
+from dmh_lib.figures.style import subplots
 
 MOST_ABOVE = 4  # names in a legend above its figure
 
@@ -112,7 +112,7 @@ def intervals(
 def pictures(images: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: str) -> go.Figure:
     """Pictures (height, width, 3) of one size below each other, each with its title."""
     count = len(images)
-    figure = make_subplots(rows=count, cols=1, subplot_titles=list(titles), vertical_spacing=0.25 / count)
+    figure = subplots(count, 1, title, titles=titles, vertical_spacing=0.25 / count)
     for row, image in enumerate(images, 1):
         figure.add_trace(go.Image(z=image, hoverinfo="skip"), row=row, col=1)
     height, width, _ = images[0].shape
@@ -120,7 +120,7 @@ def pictures(images: Sequence[NDArray[np.uint8]], titles: Sequence[str], title: 
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.update_layout(
-        template=TEMPLATE, title=title, width=shown, height=90 + count * (40 + shown * height // width),
+        width=shown, height=90 + count * (40 + shown * height // width),
         margin={"l": 20, "r": 20, "t": 90, "b": 10},
     )  # fmt: skip
     return figure

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,7 +14,6 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.csv_logs import CSVLogger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from dmh_lib.agents import PlayConfig
@@ -32,9 +31,9 @@ from dmh_lib.errors import CheckpointError, SettingError, require_choice
 from dmh_lib.files import write_json
 from dmh_lib.methods import DrawConfig, method_of, name_of
 from dmh_lib.models import ActionModel, ModelConfig
+from dmh_lib.train_state import SUMS, parameter_groups, restore, snapshot
 
 LOGS, RUN = "logs", "run.json"
-SUMS = "log:sums"
 Schedule = Literal["cosine", "constant"]
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -162,7 +161,9 @@ def train(
         model.fit_normalisation(trajectories)
     else:
         model = load_checkpoint(start).model
-    optimizer = torch.optim.AdamW(_groups(model, config), lr=config.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True
+    )
     step, logged, history, before = 0, 0, list[dict[str, float]](), 0.0
     state = None if start is None else load_training(start)
     if (run_dir / RUN).exists():
@@ -185,7 +186,7 @@ def train(
         step, history, before = state.step, state.history, state.seconds
         logged = int(history[-1]["update"]) if history else 0
         sampler.load_state_dict(state.sampler)
-        _restore(model, optimizer, sums, state.tensors)
+        restore(model, optimizer, sums, state.tensors)
         for row in history:
             fabric.log_dict(row, step=int(row["update"]))
     began = time.perf_counter()
@@ -217,7 +218,7 @@ def train(
                 stop = on_log is not None and bool(on_log(row))
             if stop or step % config.checkpoint_every == 0 or step == config.updates:
                 _require_finite(sums[0].item(), step)  # never let broken weights push out good ones
-                tensors = {**_snapshot(model, optimizer), SUMS: sums.cpu()}
+                tensors = {**snapshot(model, optimizer), SUMS: sums.cpu()}
                 seconds = before + clock() - used
                 saved = TrainingState(step, tensors, sampler.state_dict(), history, seconds)
                 path = save_checkpoint(run_dir, model, about, saved, keep)
@@ -289,51 +290,3 @@ def _log_row(step: int, config: TrainConfig, means: dict[str, float]) -> dict[st
     _require_finite(means["total"], step)
     columns = {"loss" if name == "total" else f"{name}_loss": mean for name, mean in means.items()}
     return {"update": step, **columns, "learning_rate": config.rate(step - 1)}
-
-
-def _groups(model: ActionModel, config: TrainConfig) -> list[dict[str, Any]]:
-    """Weight decay for matrices; none for biases, norms and what Mamba exempts (A, D)."""
-    learned = [parameter for _, parameter in _learned(model)]
-    decayed = [p.ndim >= 2 and not getattr(p, "_no_weight_decay", False) for p in learned]
-    return [
-        {
-            "params": [p for p, yes in zip(learned, decayed, strict=True) if yes],
-            "weight_decay": config.weight_decay,
-        },
-        {"params": [p for p, yes in zip(learned, decayed, strict=True) if not yes], "weight_decay": 0.0},
-    ]
-
-
-def _learned(model: ActionModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
-
-
-def _snapshot(model: ActionModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Optimizer moments and random state as named tensors, for safetensors."""
-    tensors = {
-        f"{name}:{key}": value.detach().cpu().contiguous()
-        for name, parameter in _learned(model)
-        for key, value in optimizer.state[parameter].items()
-    }
-    tensors["random:cpu"] = torch.get_rng_state()
-    if model.obs_mean.is_cuda:
-        tensors["random:cuda"] = torch.cuda.get_rng_state(model.obs_mean.device)
-    return tensors
-
-
-def _restore(
-    model: ActionModel, optimizer: torch.optim.Optimizer, sums: Tensor, tensors: dict[str, Tensor]
-) -> None:
-    """Put back what `_snapshot` took, and the losses since the last log entry."""
-    try:
-        for name, parameter in _learned(model):
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                value = tensors[f"{name}:{key}"]
-                device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
-                optimizer.state[parameter][key] = value.to(device)
-        sums.copy_(tensors[SUMS])
-        torch.set_rng_state(tensors["random:cpu"])
-        if model.obs_mean.is_cuda and "random:cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random:cuda"], model.obs_mean.device)
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise CheckpointError(f"training state: {error}; resume from another checkpoint") from error

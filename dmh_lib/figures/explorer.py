@@ -5,12 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
-from plotly.subplots import make_subplots
 
 from .rooms import room_axes
-from .style import BLUE, GREEN, GREY, ORANGE, RED, SKY, TEMPLATE, blank, fade
+from .style import ABOVE, BLUE, GREEN, GREY, ORANGE, RED, SKY, blank, fade, subplots
 
-ABOVE = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 NONE = np.zeros((0, 2))  # and not NaN, which no message to a page may hold
 INSIDE_95 = 2.4477  # standard deviations: 95 % of a Gaussian in the plane lie within
 
@@ -34,6 +32,7 @@ def explored_room(
     uncertainty: ArrayLike = NONE,
     goal: ArrayLike = NONE,
     choice: ArrayLike = NONE,
+    who: str = "agent",
 ) -> go.Figure:
     """A room in the middle of an episode.
 
@@ -47,11 +46,12 @@ def explored_room(
         uncertainty: (P, 2) a line around the last.
         goal: (n, 2) hidden cells.
         choice: (n, 2) where the agent would go next.
+        who: acts.
     """
     cells = np.asarray(path, dtype=np.float64)
     valuable, subgoals = np.asarray(valuable, dtype=np.float64), np.asarray(subgoals, dtype=np.float64)
     goal, uncertainty = np.atleast_2d(np.asarray(goal)), np.asarray(uncertainty)
-    order = np.arange(step + 1)
+    order, rest = np.arange(step + 1), cells[step:] if step < len(cells) - 1 else NONE
     figure = blank(title, "x", "y", width=540, height=580, legend={"orientation": "h", "y": -0.12})
 
     def marks(name: str, at: NDArray[np.floating], hover: str, **marker: object) -> go.Scatter:
@@ -64,7 +64,7 @@ def explored_room(
     figure.add_traces(
         [
             go.Scatter(
-                x=cells[:, 0], y=cells[:, 1], mode="lines", name="rest of the episode", hoverinfo="skip",
+                x=rest[:, 0], y=rest[:, 1], mode="lines", name="rest of the episode", hoverinfo="skip",
                 line={"color": "#DDDDDD", "width": 3},
             ),
             go.Scatter(
@@ -86,7 +86,7 @@ def explored_room(
             marks("where the agent would go", np.asarray(choice, dtype=np.float64),
                   "the agent would go to (%{x}, %{y})<extra></extra>",
                   symbol="circle-open", size=25, color=GREEN, line={"width": 4}),
-            marks("agent", cells[step : step + 1], f"step {step}: (%{{x}}, %{{y}})<extra></extra>",
+            marks(who, cells[step : step + 1], f"step {step}: (%{{x}}, %{{y}})<extra></extra>",
                   symbol="circle", size=17, color=BLUE, line={"color": "white", "width": 2}),
         ]
     )  # fmt: skip
@@ -110,7 +110,7 @@ def episode_overview(
     """
     values, gaps = np.asarray(returns, dtype=np.float64), np.asarray(distances, dtype=np.float64)
     at = np.arange(1, len(values) + 1)
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)
+    figure = subplots(2, 1, title, shared_xaxes=True, vertical_spacing=0.08)
     colors = np.where(at == episode, BLUE, fade(BLUE, 0.35))
     figure.add_bar(x=at, y=values, marker={"color": colors}, name="return", showlegend=False, row=1, col=1)
     figure.add_scatter(
@@ -121,7 +121,7 @@ def episode_overview(
         y=optimum, line={"color": GREY, "dash": "dash", "width": 1}, row=1, col=1,
         annotation={"text": "optimum", "font": {"size": 11, "color": GREY}},
     )  # fmt: skip
-    figure.update_layout(template=TEMPLATE, title=title, width=500, height=420, bargap=0.15)
+    figure.update_layout(width=500, height=420, bargap=0.15)
     figure.update_xaxes(title="episode", row=2, col=1)
     figure.update_yaxes(title="return", range=[0, 1.15 * max(optimum, 1e-9)], row=1, col=1)
     figure.update_yaxes(title="cells from<br>sub-goal to goal", rangemode="tozero", row=2, col=1)

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
-from plotly.subplots import make_subplots
 
 from .plots import heatmap
-from .style import COLORS, GREY, TEMPLATE, blank
+from .style import ABOVE, COLORS, GREY, blank, subplots
 
 Curves = Mapping[str, ArrayLike]
-ABOVE = {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}
 
 
 def memory_curves(step_sizes: Curves, norms: Curves, begins: ArrayLike, chunk: int, title: str) -> go.Figure:
@@ -24,7 +22,7 @@ def memory_curves(step_sizes: Curves, norms: Curves, begins: ArrayLike, chunk: i
         chunk: which is marked, from 1.
         title: what is shown.
     """
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
+    figure = subplots(2, 1, title, shared_xaxes=True, vertical_spacing=0.07)
     for row, curves in ((1, step_sizes), (2, norms)):
         for (name, values), color in zip(curves.items(), COLORS, strict=False):
             heights = np.asarray(values, dtype=np.float64)
@@ -36,7 +34,7 @@ def memory_curves(step_sizes: Curves, norms: Curves, begins: ArrayLike, chunk: i
     ticks = {"tickvals": (np.asarray(begins) - 0.5).tolist(), "showgrid": True, "gridcolor": "#DDDDDD"}
     figure.update_xaxes(minor=ticks, showgrid=False)
     figure.add_vline(x=chunk, line={"color": GREY, "dash": "dash", "width": 2})
-    figure.update_layout(template=TEMPLATE, title=title, width=540, height=430, legend=ABOVE)
+    figure.update_layout(width=540, height=430, legend=ABOVE)
     figure.update_xaxes(title="chunk of the lifetime (grey lines: episodes begin)", row=2, col=1)
     figure.update_yaxes(title="mean step<br>size Δ", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="norm of<br>the state", rangemode="tozero", row=2, col=1)

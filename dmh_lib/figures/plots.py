@@ -7,18 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from .style import BLUE, GREY, RED, SKY, blank, colors_of, fade
+from .style import ABOVE, BLUE, GREY, RED, SKY, blank, colors_of, fade
 
 
 def return_curves(curves: pd.DataFrame, title: str, y: str = "percent of optimum") -> go.Figure:
     """Mean and 95 % band per episode, one line per method, from `results.curves`."""
-    figure = blank(
-        title,
-        "episode",
-        y,
-        hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-    )
+    figure = blank(title, "episode", y, hovermode="x unified", legend=ABOVE)
     colors = colors_of(curves["method"].unique().tolist())
     for method, rows in curves.groupby("method", sort=False):
         name = str(method)
@@ -46,7 +40,7 @@ def lines(
     log_y: bool = False,
 ) -> go.Figure:
     """Plain lines: name → (x values, y values)."""
-    figure = blank(title, x, y, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    figure = blank(title, x, y, legend=ABOVE)
     for name, (at, values) in series.items():
         figure.add_scatter(
             x=np.asarray(at), y=np.asarray(values), name=name, mode="lines", line={"width": 2.5}
@@ -63,7 +57,7 @@ def bars(
     values: Mapping[str, ArrayLike], title: str, x: str, y: str, *, labels: Sequence[str] | None = None
 ) -> go.Figure:
     """One group of bars per name, over `labels` or else positions 1, 2, …"""
-    figure = blank(title, x, y, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}, barmode="group")
+    figure = blank(title, x, y, legend=ABOVE, barmode="group")
     for name, heights in values.items():
         heights = np.asarray(heights)
         at = np.arange(1, len(heights) + 1) if labels is None else labels
@@ -92,17 +86,23 @@ def heatmap(
     matrix = np.asarray(values)
     figure = blank(title, x, y)
     limits = {"zmid": 0, "colorscale": "RdBu"} if diverging else {"colorscale": "Viridis"}
-    figure.add_heatmap(z=matrix, colorbar={"title": colorbar}, **limits)
+    figure.add_heatmap(z=matrix, colorbar=_bar(colorbar), **limits)
     figure.update_yaxes(autorange="reversed")
     return figure
 
 
 def rewards_and_goal(rewards: ArrayLike, step: int, goal: int, title: str) -> go.Figure:
-    """Prefix sums of an episode's rewards, and the steepest chord from `step` to its goal in the episode."""
+    """Prefix sums of an episode's rewards, and the steepest chord from `step` to its goal in the episode.
+
+    The state after the last step is not on record, so the last one on record stands for it as a goal. The
+    chord is then drawn to the very end where that is what makes it steepest.
+    """
     sums = np.concatenate([[0.0], np.cumsum(np.asarray(rewards, dtype=np.float64))])
-    figure = blank(
-        title, "step", "rewards collected so far", legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    )
+    end = len(sums) - 1
+    slopes = (sums[step + 1 :] - sums[step]) / np.arange(1, len(sums) - step)
+    if goal == end - 1 and slopes[-1] == slopes.max():
+        goal = end
+    figure = blank(title, "step", "rewards collected so far", legend=ABOVE)
     figure.add_scatter(
         x=np.arange(len(sums)), y=sums, mode="lines+markers", name="prefix sum S", line={"color": GREY}
     )
@@ -117,6 +117,11 @@ def rewards_and_goal(rewards: ArrayLike, step: int, goal: int, title: str) -> go
         name="steepest: the valuable goal",
     )  # fmt: skip
     return figure
+
+
+def _bar(title: str) -> dict[str, object]:
+    """A colour bar with its title along it: above, it would stand in the way of the highest number."""
+    return {"title": {"text": title, "side": "right"}}
 
 
 def scatter(
@@ -137,7 +142,7 @@ def scatter(
             "color": np.asarray(color),
             "colorscale": "Viridis",
             "showscale": True,
-            "colorbar": {"title": bar},
+            "colorbar": _bar(bar),
         }
     figure.add_scatter(x=np.asarray(x), y=np.asarray(y), mode="markers", marker=marker)
     return figure
@@ -146,7 +151,7 @@ def scatter(
 def attention_mask(names: Sequence[str], title: str) -> go.Figure:
     """Who sees whom under a causal mask: dark cells are visible."""
     count = len(names)
-    figure = blank(title, "sees", "token", width=560, height=520)
+    figure = blank(title, "sees", "token", width=640, height=520)
     labels = [f"{index + 1} {name}" for index, name in enumerate(names)]
     figure.add_heatmap(
         z=np.tril(np.ones((count, count))), x=labels, y=labels, showscale=False, xgap=2, ygap=2,

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike, NDArray
-from plotly.subplots import make_subplots
 
-from .style import ORANGE, RED, SKY, TEMPLATE, blank
+from .style import ORANGE, RED, SKY, blank, subplots
 
 MOST_TICKS = 20  # cells along a side of which each has its number
 
@@ -110,8 +109,8 @@ def rooms(
     subgoal_name: str = "decoded sub-goal (by chunk)",
 ) -> go.Figure:
     """Several rooms side by side; each panel has `title` and any of `path`, `subgoals`, `goal`."""
-    figure = make_subplots(rows=1, cols=len(panels), subplot_titles=[str(panel["title"]) for panel in panels],
-                           horizontal_spacing=0.04)  # fmt: skip
+    titles = [str(panel["title"]) for panel in panels]
+    figure = subplots(1, len(panels), title, titles=titles, horizontal_spacing=0.04)
     shown: set[str] = set()
     for column, panel in enumerate(panels, 1):
         path, subgoals, goal = (panel.get(name) for name in ("path", "subgoals", "goal"))
@@ -121,7 +120,5 @@ def rooms(
             figure.add_trace(trace, row=1, col=column)
         room_axes(figure, size, 1, column)
     width = max(620, 300 * len(panels))
-    figure.update_layout(
-        template=TEMPLATE, title=title, width=width, height=410, legend={"orientation": "h", "y": -0.12}
-    )
+    figure.update_layout(width=width, height=410, legend={"orientation": "h", "y": -0.12})
     return figure

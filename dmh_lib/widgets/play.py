@@ -165,5 +165,5 @@ class PlayBeside(ipywidgets.VBox):
         goal = {"goal": session.goal} if self.reveal.value else {}
         title = f"your step {steps}: {sum(self._gained):g} collected"
         return figures.explored_room(
-            session.rules.size, title, path=np.stack(self._seen), step=steps, choice=there, **goal
+            session.rules.size, title, path=np.stack(self._seen), step=steps, choice=there, who="you", **goal
         )

@@ -186,7 +186,13 @@ def test_agents_without_sub_goals_have_the_same_panels() -> None:
 def test_pictures_hold_nothing_that_no_message_can_hold(session: Session) -> None:
     editor, view = ContextEditor(session), SubgoalView(session)
     without = explore(SHIPPED / "darkroom-ad", episodes=2)
-    for picture in (editor.chances, editor.room, view.overview, view.room, without.panel("Lifetime").overview):
+    for picture in (
+        editor.chances,
+        editor.room,
+        view.overview,
+        view.room,
+        without.panel("Lifetime").overview,
+    ):
         for shown in picture.shown.data:
             for values in (shown.x, shown.y, shown.customdata):
                 numbers = [

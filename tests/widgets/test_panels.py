@@ -107,7 +107,7 @@ def test_a_person_walks_and_the_agent_says_what_it_would_do(name: str) -> None:
         assert f"step {number} of 20" in panel.message.value
     assert panel.episode.actions.tolist() == walk
     marks = {trace.name: trace for trace in panel.room.shown.data}
-    assert (marks["agent"].x[0], marks["agent"].y[0]) == tuple(place)
+    assert (marks["you"].x[0], marks["you"].y[0]) == tuple(place)
     assert panel.decision is not None
     there = np.clip(place + MOVES[panel.decision.output.argmax()], 0, 8)
     assert (marks["where the agent would go"].x[0], marks["where the agent would go"].y[0]) == tuple(there)

@@ -1,0 +1,60 @@
+"""What training keeps beside the weights: groups of parameters, optimizer moments and random state."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmh_lib.errors import CheckpointError
+from dmh_lib.models import ActionModel
+
+SUMS = "log:sums"  # losses since the last log entry
+
+
+def parameter_groups(model: ActionModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices; none for biases, norms and what Mamba exempts (A, D)."""
+    learned = [parameter for _, parameter in _learned(model)]
+    decayed = [p.ndim >= 2 and not getattr(p, "_no_weight_decay", False) for p in learned]
+    return [
+        {
+            "params": [p for p, yes in zip(learned, decayed, strict=True) if yes],
+            "weight_decay": weight_decay,
+        },
+        {"params": [p for p, yes in zip(learned, decayed, strict=True) if not yes], "weight_decay": 0.0},
+    ]
+
+
+def _learned(model: ActionModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+
+
+def snapshot(model: ActionModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimizer moments and random state as named tensors, for safetensors."""
+    tensors = {
+        f"{name}:{key}": value.detach().cpu().contiguous()
+        for name, parameter in _learned(model)
+        for key, value in optimizer.state[parameter].items()
+    }
+    tensors["random:cpu"] = torch.get_rng_state()
+    if model.obs_mean.is_cuda:
+        tensors["random:cuda"] = torch.cuda.get_rng_state(model.obs_mean.device)
+    return tensors
+
+
+def restore(
+    model: ActionModel, optimizer: torch.optim.Optimizer, sums: Tensor, tensors: dict[str, Tensor]
+) -> None:
+    """Put back what `snapshot` took, and the losses since the last log entry."""
+    try:
+        for name, parameter in _learned(model):
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = tensors[f"{name}:{key}"]
+                device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
+                optimizer.state[parameter][key] = value.to(device)
+        sums.copy_(tensors[SUMS])
+        torch.set_rng_state(tensors["random:cpu"])
+        if model.obs_mean.is_cuda and "random:cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random:cuda"], model.obs_mean.device)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise CheckpointError(f"training state: {error}; resume from another checkpoint") from error
