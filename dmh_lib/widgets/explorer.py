@@ -67,6 +67,7 @@ class Explorer(ipywidgets.VBox):
     Attributes:
         checkpoint, load: folder of an agent, and the button that takes it up.
         side, task, episodes, seed, play: what the next lifetime is to be.
+        file, run, recall, write: a lifetime from a file, or this one to it.
         session: what the panels look at.
         panels: the tabs.
     """
@@ -92,6 +93,23 @@ class Explorer(ipywidgets.VBox):
             session.seed, 0, 2**31, description="seed", style=style, layout={"width": "140px"}
         )
         self.play = ipywidgets.Button(description="play", button_style="primary", layout={"width": "80px"})
+        self.file = ipywidgets.Text(
+            str(Path(runs) / "lifetime.hdf5"), description="file", style=style, layout={"width": "380px"},
+            placeholder="HDF5 file of lifetimes or learning histories",
+        )  # fmt: skip
+        self.run = ipywidgets.BoundedIntText(
+            0, 0, 2**31, description="run", style={"description_width": "30px"}, layout={"width": "110px"}
+        )
+        self.recall = ipywidgets.Button(
+            description="load",
+            layout={"width": "80px"},
+            tooltip="lead the agent through a lifetime of the file",
+        )
+        self.write = ipywidgets.Button(
+            description="save", layout={"width": "80px"}, tooltip="write this lifetime to the file"
+        )
+        self.recall.on_click(lambda _: self._recall())
+        self.write.on_click(lambda _: self._write())
         self.progress = ipywidgets.IntProgress(
             0, 0, 1, layout={"width": "160px", "visibility": "hidden"}, tooltip="episodes played"
         )
@@ -113,9 +131,13 @@ class Explorer(ipywidgets.VBox):
         self.side.observe(self._list_tasks, names="value")
         self.play.on_click(self._play)
         self.panels.observe(lambda _: self._follow(), names="selected_index")
-        agent = ipywidgets.HBox([self.checkpoint, self.load, self.message], layout={"flex_flow": "row wrap"})
-        controls = [self.side, self.task, self.episodes, self.seed, self.play, self.progress]
-        super().__init__([agent, ipywidgets.HBox(controls, layout={"flex_flow": "row wrap"}), self.panels])
+        rows = [
+            [self.checkpoint, self.load, self.message],
+            [self.side, self.task, self.episodes, self.seed, self.play, self.progress],
+            [self.file, self.run, self.recall, self.write],
+        ]
+        wrap = {"flex_flow": "row wrap"}
+        super().__init__([*(ipywidgets.HBox(row, layout=wrap) for row in rows), self.panels])
         self._show(session)
 
     def _list_tasks(self, _: Any = None) -> None:
@@ -128,31 +150,53 @@ class Explorer(ipywidgets.VBox):
         """Live another lifetime; the panels go on looking at theirs."""
         self._begin(lambda: copy(self.session))
 
+    def _recall(self) -> None:
+        """Look at a lifetime from a file, through which the agent is led."""
+
+        def load() -> Session:
+            session = copy(self.session)
+            session.load(self.file.value, self.run.value, self.episodes.value)
+            return session
+
+        self._begin(load, play=False)
+
+    def _write(self) -> None:
+        try:
+            self.session.save(self.file.value)
+            self.message.value = f"wrote {self.file.value}"
+        except DMHError as error:
+            self.message.value = str(error)
+
     def take_up(self, path: str | os.PathLike[str]) -> None:
         """Explore another agent, from a lifetime as it is set up."""
         self.checkpoint.value = str(path)
         self._begin(lambda: Session(load_checkpoint(path)))
 
-    def _begin(self, make: Callable[[], Session]) -> None:
-        self.play.disabled = self.load.disabled = True
+    def _begin(self, make: Callable[[], Session], *, play: bool = True) -> None:
+        """Make a session, let it play where told, and look at it; meanwhile the page goes on answering."""
+        self.play.disabled = self.load.disabled = self.recall.disabled = True
         self.progress.value, self.progress.max = 0, self.episodes.value
         self.progress.layout.visibility = "visible"
         self.message.value = ""
-        self._thread = Thread(target=self._live, args=(make,), daemon=True)
+        self._thread = Thread(target=self._live, args=(make, play), daemon=True)
         self._thread.start()
 
-    def _live(self, make: Callable[[], Session]) -> None:
+    def _live(self, make: Callable[[], Session], play: bool) -> None:
         try:
             session = make()
-            known = self.task.value in session.tasks[self.side.value]
-            task = self.task.value if known else int(session.tasks[self.side.value][0])
-            session.play(task, self.episodes.value, self.seed.value, self._count)
+            if play:
+                self._let_play(session)
             self._show(session)
         except DMHError as error:
             self.message.value = str(error)
         finally:
             self.progress.layout.visibility = "hidden"
-            self.play.disabled = self.load.disabled = False
+            self.play.disabled = self.load.disabled = self.recall.disabled = False
+
+    def _let_play(self, session: Session) -> None:
+        known = self.task.value in session.tasks[self.side.value]
+        task = self.task.value if known else int(session.tasks[self.side.value][0])
+        session.play(task, self.episodes.value, self.seed.value, self._count)
 
     def _count(self, episodes: int) -> None:
         self.progress.value = episodes

@@ -1,5 +1,6 @@
 """What the explorer's panels look at: an agent, a task, and the lifetime that the agent lived there."""
 
+import os
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -11,7 +12,7 @@ from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import Checkpoint
 from dmh_lib.envs import GridRules, room_of
 from dmh_lib.errors import SettingError
-from dmh_lib.explore import Decision, Episode, decide, live, relive
+from dmh_lib.explore import Decision, Episode, decide, live, read_life, relive, write_life
 from dmh_lib.explore.subgoals import Reading, StateSubgoals, valuable_goals
 from dmh_lib.methods import label_of, method_of
 from dmh_lib.models import DMH
@@ -29,7 +30,7 @@ class Session:
         checkpoint: of any method, trained in a dark room.
 
     Attributes:
-        life: the episodes lived by the last `play`; empty before.
+        life: the episodes of the last `play` or `load`; empty before.
         task, goal: its task, and the hidden cells (n, 2).
         optimum: largest return there.
 
@@ -96,7 +97,19 @@ class Session:
                 on_episode(number)
             if number == episodes:
                 break
-        self.task, self.seed, self.life = task, seed, tuple(lived)
+        self._look_at(task, seed, lived)
+
+    def load(self, path: str | os.PathLike[str], run: int, most: int) -> None:
+        """Lead the agent through a lifetime from a file, whoever lived it; see `read_life`."""
+        task, episodes = read_life(path, str(self.checkpoint.env_id), run, most)
+        self._look_at(task, 0, relive(self.agent(), episodes))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the lifetime to a file; see `write_life`."""
+        write_life(path, self.life, str(self.checkpoint.env_id), self.task)
+
+    def _look_at(self, task: int, seed: int, life: Sequence[Episode]) -> None:
+        self.task, self.seed, self.life = task, seed, tuple(life)
         self.goal: NDArray[np.int64] = self.rules.targets([task])[0]
         self.optimum = float(self.rules.optimal_returns([task])[0])
 

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from dmh_lib.checkpoints import load_checkpoint
+from dmh_lib.data import write_hdf5
+from dmh_lib.data.histories import make_histories
+from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs.rooms import MOVES
 from dmh_lib.explore import Episode, chunk_attention, context_of, memory_trace
 from dmh_lib.widgets import (
@@ -267,6 +270,36 @@ def test_a_stopped_training_goes_on(
 
 
 # ---------------------------------------------------------------------------- all of them together
+
+
+def test_lifetimes_from_files(session: Session, tmp_path: Path) -> None:
+    """This one is written and read again; then one of a searcher, through which the agent is led."""
+    explorer = explore(SHIPPED / "darkroom-dm-h", task=session.task, episodes=3, runs=tmp_path)
+    assert isinstance(explorer, Explorer)
+    before = explorer.session
+    explorer.write.click()
+    assert explorer.message.value == f"wrote {tmp_path / 'lifetime.hdf5'}"
+    explorer.recall.click()
+    explorer.wait()
+    assert explorer.message.value == ""
+    assert explorer.session is not before
+    assert explorer.session.returns.tolist() == before.returns.tolist()
+    for one, other in zip(explorer.session.life, before.life, strict=True):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        np.testing.assert_allclose(one.decisions[-1].output, other.decisions[-1].output, rtol=1e-4, atol=1e-4)
+    histories = make_histories(session.checkpoint.split, SearcherConfig(runs_per_task=2, episodes=5))
+    write_hdf5(histories, tmp_path / "searcher.hdf5")
+    explorer.file.value, explorer.run.value, explorer.episodes.value = str(tmp_path / "searcher.hdf5"), 3, 4
+    explorer.recall.click()
+    explorer.wait()
+    taken = histories.run_offsets[3] + np.array([0, 1, 3, 4])  # evenly, and the last
+    assert explorer.session.task == histories.task_ids[taken[0]]
+    assert explorer.side.value == "training"
+    assert explorer.session.returns.tolist() == histories.returns[taken].tolist()
+    explorer.file.value = str(tmp_path / "nothing.hdf5")
+    explorer.recall.click()
+    explorer.wait()
+    assert "nothing.hdf5" in explorer.message.value
 
 
 def test_the_explorer_takes_up_what_a_person_played_and_other_agents(
