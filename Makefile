@@ -1,15 +1,18 @@
 # make walkthrough  data, all notebooks headless, figures, a trained checkpoint
 # make test         linter, type checker, all tests
 # make lab          the notebooks in JupyterLab
+# make explorer     the explorer as a page of its own; CHECKPOINT=runs/darkroom opens another agent
+# make screenshots  docs/screenshots anew, by the tests of the pages
 # make bench        the benchmarks, results and one page under runs/benchmarks: about ten minutes
 # make clean        remove what the above left, but for .venv and the pictures
 .POSIX:
-.PHONY: walkthrough test lab bench clean
+.PHONY: walkthrough test lab explorer screenshots bench clean
 .DELETE_ON_ERROR:
 
 PYTHON = python3
 BIN = .venv/bin
 NOTEBOOKS = runs/walkthrough
+CHECKPOINT = checkpoints/darkroom-dm-h
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3")'
@@ -31,10 +34,20 @@ test: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 10
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --durations 10
 
 lab: .venv/installed
 	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks
+
+# open the address that it prints; it holds a token, without which the page stays closed
+explorer: .venv/installed
+	@checkpoint=$$(cd "$(CHECKPOINT)" && pwd) && \
+	DMH_CHECKPOINT="$$checkpoint" JUPYTER_PATH="$$(pwd)/notebooks/app" \
+	$(BIN)/voila --Voila.ip=127.0.0.1 --token --no-browser --template=dmh notebooks/app/explorer.ipynb
+
+screenshots: .venv/installed
+	mkdir -p docs/screenshots
+	DMH_BROWSER=required DMH_SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/browser -k voila
 
 bench: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[bench]'

@@ -1,7 +1,9 @@
 """Notebooks without a browser: run one through papermill, with its parameters checked first."""
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,12 @@ def run_notebook(
     timeout: int = 3600,
     progress: bool = False,
 ) -> Path:
-    """Execute a notebook from its own folder and write the executed copy.
+    """Execute a notebook from its own folder and write the executed copy, or a page.
 
     Args:
         notebook: what to run; never changed.
-        output: the executed notebook, written even if a cell fails, so that the error can be read in it.
+        output: the executed notebook, or where its name ends in .html one page with all pictures inside;
+            written even if a cell fails, so that the error can be read in it.
         parameters: values for names in its parameters cell.
         timeout: seconds that one cell may take.
         progress: show a bar over cells.
@@ -68,38 +71,51 @@ def run_notebook(
     if unknown:
         names = ", ".join(known) or "none"
         raise NotebookError(f"{path}: parameter '{unknown[0]}' is not in its parameters cell; it has {names}")
-    before = os.environ.get(HEADLESS)
-    os.environ[HEADLESS] = "1"
-    failure: NotebookError | None = None
-    try:
-        with atomic_path(target) as temporary:
-            try:
+    with tempfile.TemporaryDirectory() as folder, atomic_path(target) as temporary:
+        page = target.suffix.lower() == ".html"
+        copy = Path(folder) / "executed.ipynb" if page else temporary
+        failure: NotebookError | None = None
+        try:
+            with _headless():
                 executed = papermill.execute_notebook(
                     str(path.resolve()),
-                    str(temporary.resolve()),
+                    str(copy.resolve()),
                     values,
                     cwd=str(path.resolve().parent),
                     progress_bar=progress,
                     execution_timeout=timeout,
                     kernel_name="python3",
                 )
-                failure = _stalled(path, target, executed, timeout)
-            except PapermillExecutionError as error:
-                failure = NotebookError(
-                    f"{path}: {error.ename} in cell {error.exec_count}: {error.evalue}; see {target}"
-                )
-            except (RuntimeError, TimeoutError) as error:  # a dead kernel, a cell over its time
-                failure = NotebookError(f"{path}: {error}; see {target}")
-                if not temporary.exists():
-                    raise failure from error
+            failure = _stalled(path, target, executed, timeout)
+        except PapermillExecutionError as error:
+            failure = NotebookError(
+                f"{path}: {error.ename} in cell {error.exec_count}: {error.evalue}; see {target}"
+            )
+        except (RuntimeError, TimeoutError) as error:  # a dead kernel, a cell over its time
+            failure = NotebookError(f"{path}: {error}; see {target}")
+            if not copy.exists():
+                raise failure from error
+        if page:
+            from dmh_lib.pages import write_page  # slow to import, and every notebook imports this module
+
+            write_page(copy, temporary)
+    if failure is not None:
+        raise failure
+    return target
+
+
+@contextmanager
+def _headless() -> Iterator[None]:
+    """Tell the kernels that are started meanwhile that nobody watches."""
+    before = os.environ.get(HEADLESS)
+    os.environ[HEADLESS] = "1"
+    try:
+        yield
     finally:
         if before is None:
             del os.environ[HEADLESS]
         else:
             os.environ[HEADLESS] = before
-    if failure is not None:
-        raise failure
-    return target
 
 
 def _stalled(path: Path, target: Path, executed: nbformat.NotebookNode, timeout: int) -> NotebookError | None:

@@ -1,21 +1,41 @@
-"""Showing and keeping pictures from a notebook: live in JupyterLab, static when run headless."""
+"""Showing and keeping pictures from a notebook: live in JupyterLab, static when run headless.
+
+Paper is white, in a dark theme too: every colour of the palette was chosen to be read on white.
+"""
 
 import os
+import re
 import warnings
+from base64 import b64encode
 from functools import cache
+from html import escape
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import plotly.graph_objects as go
 from choreographer.browsers.chromium import Chromium
-from IPython.display import SVG
 from kaleido import calc_fig_sync, start_sync_server
 
 from dmh_lib.batch import is_headless
 from dmh_lib.files import atomic_path
 
 PATIENCE = 60.0  # seconds for the browser to start
+
+
+class StaticPicture:
+    """A picture in words and in vectors, as an executed notebook keeps it.
+
+    An image of its own among the outputs would have no place for the words, and JupyterLab hides SVG in
+    notebooks that it did not run itself; an <img> with the SVG inside has the one and is shown.
+    """
+
+    def __init__(self, svg: bytes, alt: str) -> None:
+        self.svg, self.alt = svg, alt
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        source = f"data:image/svg+xml;base64,{b64encode(self.svg).decode()}"
+        return {"text/html": f'<img alt="{escape(self.alt)}" src="{source}">', "text/plain": self.alt}
 
 
 def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
@@ -47,41 +67,70 @@ def save_png(figure: go.Figure, path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def show(figure: go.Figure, path: str | os.PathLike[str]) -> Any:
+def show(figure: go.Figure, path: str | os.PathLike[str], alt: str | None = None) -> Any:
     """Save a figure and return what a notebook's cell should end with.
 
-    In JupyterLab that is the figure itself; headless it is an SVG picture, small and visible everywhere.
+    In JupyterLab that is the figure itself; headless it is a `StaticPicture`, small and visible everywhere.
+
+    Args:
+        figure: what to show.
+        path: of the files, without suffix.
+        alt: what the picture shows, for those who cannot see it; `alternative_text(figure)` if left out.
     """
     save_figure(figure, path)
     if not is_headless():
         return figure
     image = _image(figure, "svg")
-    return figure if image is None else SVG(image)
+    return figure if image is None else StaticPicture(image, alt or alternative_text(figure))
+
+
+def alternative_text(figure: go.Figure) -> str:
+    """A figure in words: its title, what its axes and panels are called, and the names in its legend."""
+    across = [axis.title.text for axis in figure.select_xaxes()]
+    upwards = [axis.title.text for axis in figure.select_yaxes()]
+    names = [trace.name for trace in figure.data if trace.showlegend is not False]
+    groups = {
+        "": [figure.layout.title.text],
+        "Across: ": across,
+        "Upwards: ": upwards,
+        "Panels and notes: ": [note.text for note in figure.layout.annotations],
+        "Shown: ": names,
+    }
+    sentences = []
+    for opening, texts in groups.items():
+        plain = [" ".join(re.sub(r"<[^>]*>", " ", text).split()) for text in texts if text]
+        if any(plain):
+            sentences.append(opening + "; ".join(dict.fromkeys(filter(None, plain))))
+    return ". ".join(sentences)
 
 
 @cache
-def _has_browser() -> bool:
-    """Whether there is a Chrome or Chromium that starts; says once what is missing without one."""
+def has_browser() -> bool:
+    """Whether there is a Chrome or Chromium that starts, without which figures are written as HTML only."""
+    if not Chromium.find_browser(skip_local=False):
+        return False
     # tried in a thread of its own, because kaleido waits for ever for a browser that does not come
-    if Chromium.find_browser(skip_local=False):
-        start_sync_server(silence_warnings=True)  # one browser for all pictures of this process
-        drawn: list[bytes] = []
-        trial = Thread(
-            target=lambda: drawn.append(calc_fig_sync(go.Figure(), opts={"format": "svg"})), daemon=True
-        )
-        trial.start()
-        trial.join(PATIENCE)
-        if drawn:
-            return True
-    warnings.warn(
-        "no PNG or SVG pictures: install Chrome or Chromium, or run plotly_get_chrome", stacklevel=4
+    start_sync_server(silence_warnings=True)  # one browser for all pictures of this process
+    drawn: list[bytes] = []
+    trial = Thread(
+        target=lambda: drawn.append(calc_fig_sync(go.Figure(), opts={"format": "svg"})), daemon=True
     )
-    return False
+    trial.start()
+    trial.join(PATIENCE)
+    return bool(drawn)
+
+
+@cache
+def _say_what_is_missing() -> None:
+    """Warn, once."""
+    text = "no PNG or SVG pictures: install Chrome or Chromium, or run plotly_get_chrome"
+    warnings.warn(text, stacklevel=4)
 
 
 def _image(figure: go.Figure, kind: str) -> bytes | None:
     """The figure through a headless browser, or None where there is none."""
-    if not _has_browser():
+    if not has_browser():
+        _say_what_is_missing()
         return None
     image: bytes = calc_fig_sync(figure, opts={"format": kind, "scale": 2 if kind == "png" else 1})
     return image

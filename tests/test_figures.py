@@ -1,5 +1,6 @@
 """Figures hold the numbers they were given; they are written as HTML and PNG; widgets redraw them."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -68,6 +69,80 @@ def test_the_steepest_chord_ends_on_its_goal() -> None:
     assert list(figure.data[-1].y) == [0, 1]
 
 
+def test_the_chord_goes_to_the_very_end_where_that_makes_it_steepest() -> None:
+    figure = figures.rewards_and_goal(
+        [0, 0, 1, 1], 0, 3, ""
+    )  # the state after the last step is not on record
+    assert list(figure.data[-1].x) == [0, 4]
+    assert list(figure.data[-1].y) == [0, 2]
+
+
+# what colours look like to whom, in linear RGB (Machado, Oliveira and Fernandes 2009, table 1, severity 1)
+SEEN_BY = {
+    "all cones": np.eye(3),
+    "no red cones": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "no green cones": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "no blue cones": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+TO_CONES = np.array(  # linear RGB to Oklab, a space in which distances mean something
+    [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+)
+TO_OKLAB = np.array(
+    [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+)
+
+
+def perceived(color: str, eye: str) -> np.ndarray:
+    channels = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return TO_OKLAB @ np.cbrt(TO_CONES @ np.clip(SEEN_BY[eye] @ linear, 0, 1))
+
+
+@pytest.mark.parametrize("eye", SEEN_BY)
+@pytest.mark.parametrize(
+    "palette",
+    [dict(zip(figures.COLORS, figures.COLORS, strict=True)), figures.METHOD_COLORS],
+    ids=["lines", "methods"],
+)
+def test_colors_can_be_told_apart(palette: dict[str, str], eye: str) -> None:
+    for one, other in itertools.combinations(palette, 2):
+        distance = np.linalg.norm(perceived(palette[one], eye) - perceived(palette[other], eye))
+        assert distance > 0.05, (one, other)
+
+
+def test_paper_is_white_in_dark_themes_too() -> None:
+    layout = figures.lines({"a": ([1, 2], [1, 2])}, "title", "x", "y").layout.template.layout
+    assert (layout.paper_bgcolor, layout.plot_bgcolor) == ("white", "white")
+    assert perceived(layout.font.color, "all cones")[0] < 0.5  # dark letters
+
+
+def test_a_figure_in_words() -> None:
+    figure = figures.lines({"one": ([1], [1]), "two": ([1], [2])}, "A <b>title</b>", "x axis", "y axis")
+    figure.add_vline(1, annotation_text="a note")
+    assert display.alternative_text(figure) == (
+        "A title. Across: x axis. Upwards: y axis. Panels and notes: a note. Shown: one; two"
+    )
+    assert display.alternative_text(go.Figure()) == ""
+
+
 def test_the_slider_redraws(life: Rollout) -> None:
     box = episode_slider(life)
     slider, picture = box.children
@@ -100,12 +175,13 @@ def test_without_a_browser_there_is_html_and_a_hint(
     life: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(display.Chromium, "find_browser", lambda **_: None)
-    display._has_browser.cache_clear()
+    display.has_browser.cache_clear()
+    display._say_what_is_missing.cache_clear()
     with pytest.warns(UserWarning, match="install Chrome or Chromium"):
         written = display.save_figure(episode_figure(life, 1), tmp_path / "room.hasty")
     assert [path.name for path in written] == ["room.hasty.html"]  # a dot is part of the name
     assert display.save_figure(episode_figure(life, 1), tmp_path / "room.hasty") == written  # warned once
-    display._has_browser.cache_clear()
+    display.has_browser.cache_clear()
 
 
 @needs_browser
@@ -118,4 +194,9 @@ def test_show_is_live_in_a_notebook_and_static_when_headless(
     figure = episode_figure(life, 1)
     assert isinstance(display.show(figure, tmp_path / "room"), go.Figure)
     monkeypatch.setenv("DMH_HEADLESS", "1")
-    assert "svg" in display.show(figure, tmp_path / "room").data
+    outputs = display.show(figure, tmp_path / "room")._repr_mimebundle_()
+    assert 'src="data:image/svg+xml;base64,' in outputs["text/html"]
+    assert "episode 1: return" in outputs["text/plain"]
+    assert f'alt="{outputs["text/plain"]}"' in outputs["text/html"]
+    outputs = display.show(figure, tmp_path / "room", alt='one "room" & more')._repr_mimebundle_()
+    assert 'alt="one &quot;room&quot; &amp; more"' in outputs["text/html"]
