@@ -30,11 +30,13 @@ walkthrough: .venv/installed
 	done
 	@echo "executed notebooks: $(NOTEBOOKS)/, pictures: figures/, checkpoint: runs/darkroom/"
 
+# the tests of pages share one page; its server, its kernel and the browser have the cores to themselves
 test: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --durations 10
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 10 --ignore tests/browser
+	$(BIN)/pytest --durations 10 tests/browser
 
 lab: .venv/installed
 	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks
@@ -47,7 +49,7 @@ explorer: .venv/installed
 
 screenshots: .venv/installed
 	mkdir -p docs/screenshots
-	DMH_BROWSER=required DMH_SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/browser -k voila
+	DMH_BROWSER=required DMH_SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/browser -k lab
 
 bench: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[bench]'

@@ -20,7 +20,7 @@ from kaleido import calc_fig_sync, start_sync_server
 from dmh_lib.batch import is_headless
 from dmh_lib.files import atomic_path
 
-PATIENCE = 60.0  # seconds for the browser to start
+PATIENCE = 120.0  # seconds for the browser to start, which is long on a busy machine
 
 
 class StaticPicture:
@@ -123,8 +123,8 @@ def has_browser() -> bool:
 @cache
 def _say_what_is_missing() -> None:
     """Warn, once."""
-    text = "no PNG or SVG pictures: install Chrome or Chromium, or run plotly_get_chrome"
-    warnings.warn(text, stacklevel=4)
+    remedy = "install Chrome or Chromium, or run plotly_get_chrome"
+    warnings.warn(f"no PNG or SVG pictures: {remedy}; it must start within {PATIENCE:g} s", stacklevel=4)
 
 
 def _image(figure: go.Figure, kind: str) -> bytes | None:

@@ -6,11 +6,8 @@ One page serves all tests of a place, so each begins by opening its panel and by
 import re
 from functools import partial
 
-import pytest
 from explorer_page import ExplorerPage, after, drawn, slide, value_of
 from playwright.sync_api import expect
-
-pytestmark = pytest.mark.xdist_group("browser")  # one page, in one process
 
 
 def begins(text: str) -> re.Pattern[str]:
@@ -26,17 +23,20 @@ def test_lifetime(explorer: ExplorerPage) -> None:
     last = value_of(episode)
     slide(step, "ArrowRight", 3)
     expect(title).to_have_text(begins(f"episode {last}, step 3: "))
-    slide(episode, "ArrowLeft", 2)
-    expect(title).to_have_text(begins(f"episode {last - 2}, step 3: "))
+    slide(episode, "ArrowLeft", 12)
+    expect(title).to_have_text(begins(f"episode {last - 12}, step 3: "))
     expect(marks.filter(has_text="hidden goal")).to_have_count(0)
     explorer.panel.get_by_label("show the hidden goal").click()
     expect(marks.filter(has_text="hidden goal")).to_have_count(1)
-    slide(step, "ArrowRight", 4)
-    expect(title).to_have_text(begins(f"episode {last - 2}, step 7: "))
+    slide(step, "ArrowRight", 9)
+    expect(title).to_have_text(begins(f"episode {last - 12}, step 12: "))
 
 
 def test_context(explorer: ExplorerPage) -> None:
     """What is dropped, put elsewhere, shortened or relabelled changes the next action; all can be undone."""
+    explorer.open_tab("Lifetime")
+    slide(explorer.control("episode"), "End")
+    slide(explorer.control("step"), "Home")
     explorer.open_tab("Context")
     chances = explorer.picture("next action")
     title = chances.locator(".gtitle")
@@ -60,6 +60,9 @@ def test_context(explorer: ExplorerPage) -> None:
     explorer.press("as lived")
     expect(title).to_contain_text(f"; {rows.count()} past episodes")
     assert drawn(chances) == lived
+    explorer.press("sort by return")
+    explorer.press("wipe the memory")
+    expect(title).to_contain_text("; 0 past episodes")
 
 
 def test_inside(explorer: ExplorerPage) -> None:
@@ -90,14 +93,8 @@ def test_play(explorer: ExplorerPage) -> None:
     title = room.locator(".gtitle")
     expect(title).to_have_text(begins("your step 0: "))
     expect(room.locator(".legendtext").filter(has_text="where the agent would go")).to_have_count(1)
-    after(lambda: explorer.press("→ right"), room)
+    explorer.press("do as the agent would")
     expect(title).to_have_text(begins("your step 1: "))
-    keys = explorer.panel.locator(".dmh-keys")
-    keys.click()
-    for step, key in enumerate(("ArrowUp", "ArrowLeft", " ", "ArrowDown"), 2):
-        after(partial(explorer.page.keyboard.press, key), chances)
-        expect(title).to_have_text(begins(f"your step {step}: "))
-    expect(keys).to_be_focused()  # the notebook has not taken the keys
     explorer.press("begin again")
     expect(title).to_have_text(begins("your step 0: "))
     explorer.press("do as the agent would")
@@ -107,6 +104,14 @@ def test_play(explorer: ExplorerPage) -> None:
     expect(explorer.control("episode").locator(".widget-readout")).to_have_text(str(yours + 1))
     explorer.open_tab("Play")
     expect(explorer.panel).to_contain_text(f"episode {yours + 2}, yours: step 0")
+    after(lambda: explorer.press("→ right"), room)
+    expect(title).to_have_text(begins("your step 1: "))
+    keys = explorer.panel.locator(".dmh-keys")
+    keys.click()
+    for step, key in enumerate(("ArrowUp", "ArrowUp", "ArrowLeft", " ", "ArrowDown"), 2):
+        after(partial(explorer.page.keyboard.press, key), chances)
+        expect(title).to_have_text(begins(f"your step {step}: "))
+    expect(keys).to_be_focused()  # the notebook has not taken the keys
 
 
 def test_compare(explorer: ExplorerPage) -> None:
