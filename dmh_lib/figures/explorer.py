@@ -97,7 +97,7 @@ def explored_room(
 
 
 def episode_overview(
-    returns: ArrayLike, distances: ArrayLike, episode: int, title: str, optimum: float
+    returns: ArrayLike, distances: ArrayLike, episode: int, title: str, optimum: float, subtitle: str = ""
 ) -> go.Figure:
     """Returns, and how far the sub-goals lie from the hidden goal, over the episodes; one of them marked.
 
@@ -107,6 +107,7 @@ def episode_overview(
         episode: which is marked, from 1.
         title: what is shown.
         optimum: largest possible return.
+        subtitle: below the title.
     """
     values, gaps = np.asarray(returns, dtype=np.float64), np.asarray(distances, dtype=np.float64)
     at = np.arange(1, len(values) + 1)
@@ -121,7 +122,7 @@ def episode_overview(
         y=optimum, line={"color": GREY, "dash": "dash", "width": 1}, row=1, col=1,
         annotation={"text": "optimum", "font": {"size": 11, "color": GREY}},
     )  # fmt: skip
-    figure.update_layout(width=500, height=420, bargap=0.15)
+    figure.update_layout(width=500, height=420, bargap=0.15, title={"subtitle": {"text": subtitle}})
     figure.update_xaxes(title="episode", row=2, col=1)
     figure.update_yaxes(title="return", range=[0, 1.15 * max(optimum, 1e-9)], row=1, col=1)
     figure.update_yaxes(title="cells from<br>sub-goal to goal", rangemode="tozero", row=2, col=1)

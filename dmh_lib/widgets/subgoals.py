@@ -17,13 +17,13 @@ WIDE = {"width": "500px"}
 
 def overview_figure(session: Session, episode: int, reading: str | None = None) -> go.Figure:
     """Returns of all episodes, one marked, and how far their sub-goals, so read, lie from the goal."""
-    title, distances = f"{session.label}, task {session.task}", np.zeros(0)
+    title, subtitle, distances = f"{session.label}, task {session.task}", "", np.zeros(0)
     if reading is not None:
         distances = session.distances(reading)
         correlation = rank_correlation(distances, session.returns)
         if not np.isnan(correlation):
-            title += f"<br><sup>rank correlation of return and distance {correlation:.2f}</sup>"
-    return figures.episode_overview(session.returns, distances, episode, title, session.optimum)
+            subtitle = f"rank correlation of return and distance {correlation:.2f}"
+    return figures.episode_overview(session.returns, distances, episode, title, session.optimum, subtitle)
 
 
 def moment_figure(
