@@ -20,6 +20,7 @@ from kaleido import calc_fig_sync, start_sync_server
 from dmh_lib.batch import is_headless
 from dmh_lib.files import atomic_path
 
+CONFIG = {"displaylogo": False, "showSendToCloud": False}  # of Plotly; nothing is sent anywhere
 PATIENCE = 120.0  # seconds for the browser to start, which is long on a busy machine
 
 
@@ -52,7 +53,9 @@ def save_figure(figure: go.Figure, path: str | os.PathLike[str]) -> list[Path]:
     base.parent.mkdir(parents=True, exist_ok=True)
     html = base.with_name(f"{base.name}.html")  # a dot may be part of the name
     with atomic_path(html) as temporary:
-        figure.write_html(temporary, include_plotlyjs="directory", config={"displaylogo": False})
+        figure.write_html(
+            temporary, include_plotlyjs="directory", config={"displaylogo": False, "showSendToCloud": False}
+        )
     png = base.with_name(f"{base.name}.png")
     return [html, png] if save_png(figure, png) else [html]
 
@@ -88,7 +91,8 @@ def alternative_text(figure: go.Figure) -> str:
     """A figure in words: its title, what its axes and panels are called, and the names in its legend."""
     across = [axis.title.text for axis in figure.select_xaxes()]
     upwards = [axis.title.text for axis in figure.select_yaxes()]
-    names = [trace.name for trace in figure.data if trace.showlegend is not False]
+    # some kinds of traces, images for one, can have no place in a legend
+    names = [trace.name for trace in figure.data if getattr(trace, "showlegend", False) is not False]
     groups = {
         "": [figure.layout.title.text],
         "Across: ": across,

@@ -128,6 +128,13 @@ def test_colors_can_be_told_apart(palette: dict[str, str], eye: str) -> None:
         assert distance > 0.05, (one, other)
 
 
+def test_a_method_has_its_color_in_every_picture() -> None:
+    figure = figures.lines({"mine": ([1], [1]), "AD": ([1], [1]), "other": ([1], [2])}, "", "", "")
+    shown = {trace.name: trace.line.color for trace in figure.data}
+    assert shown["AD"] == figures.METHOD_COLORS["AD"]
+    assert len(set(shown.values())) == 3
+
+
 def test_paper_is_white_in_dark_themes_too() -> None:
     layout = figures.lines({"a": ([1, 2], [1, 2])}, "title", "x", "y").layout.template.layout
     assert (layout.paper_bgcolor, layout.plot_bgcolor) == ("white", "white")
@@ -141,6 +148,7 @@ def test_a_figure_in_words() -> None:
         "A title. Across: x axis. Upwards: y axis. Panels and notes: a note. Shown: one; two"
     )
     assert display.alternative_text(go.Figure()) == ""
+    assert display.alternative_text(go.Figure(go.Image(z=np.zeros((2, 2, 3), np.uint8)))) == ""
 
 
 def test_the_slider_redraws(life: Rollout) -> None:

@@ -21,7 +21,7 @@ def return_curves(curves: pd.DataFrame, title: str, y: str = "percent of optimum
             figure.add_scatter(
                 x=pd.concat([rows["episode"], rows["episode"][::-1]]),
                 y=pd.concat([rows["high"], rows["low"][::-1]]),
-                fill="toself", fillcolor=fade(color, 0.18), line={"width": 0},
+                mode="lines", fill="toself", fillcolor=fade(color, 0.18), line={"width": 0},
                 hoverinfo="skip", showlegend=False,
             )  # fmt: skip
         line = {"color": color, "width": 3, "dash": "dash" if name == "oracle" else "solid"}
@@ -39,12 +39,12 @@ def lines(
     log_x: bool = False,
     log_y: bool = False,
 ) -> go.Figure:
-    """Plain lines: name → (x values, y values)."""
+    """Plain lines: name → (x values, y values); methods have their colours, others one of those left."""
     figure = blank(title, x, y, legend=ABOVE)
+    colors = colors_of(list(series))
     for name, (at, values) in series.items():
-        figure.add_scatter(
-            x=np.asarray(at), y=np.asarray(values), name=name, mode="lines", line={"width": 2.5}
-        )
+        line = {"width": 2.5, "color": colors[name]}
+        figure.add_scatter(x=np.asarray(at), y=np.asarray(values), name=name, mode="lines", line=line)
     figure.update_layout(showlegend=len(series) > 1)
     if log_x:
         figure.update_xaxes(type="log", dtick=1, tickformat=",~r")

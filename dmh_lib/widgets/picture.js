@@ -26,7 +26,7 @@ async function render({ model, el }) {
   el.append(node);
   const draw = () => {
     const { data, layout } = JSON.parse(model.get("_figure"));
-    return Plotly.react(node, data, layout, { displaylogo: false });
+    return Plotly.react(node, data, layout, { displaylogo: false, showSendToCloud: false });
   };
   model.on("change:_figure", draw);
   await draw();

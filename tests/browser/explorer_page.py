@@ -100,7 +100,8 @@ def run_all(page: Page) -> None:
 
 def begin(page: Page) -> None:
     """Run all cells of the notebook that is open in JupyterLab, once its kernel is there."""
-    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    # by the bar at the bottom; the toolbar says idle before there is a kernel, and what is run then is lost
+    idle = page.locator(".jp-StatusBar-Widget").get_by_text(re.compile(r"\| Idle$"))
     expect(idle).to_be_visible(timeout=1000 * STARTING)
     for name in ("Run", "Run All Cells"):
         page.get_by_role("menuitem", name=name, exact=True).click()
