@@ -44,8 +44,8 @@ PAPER_NOTES = (
     "The searcher suits DM-H in key-to-door rooms: it stays on a found key until the next chunk begins, "
     "which is all that Mamba sees. Histories called *hasty* are those of one that does not. In large rooms "
     "it searches lane after lane, and looks around where it remembers a place until it has found it: DM-H "
-    "learns far more from that than from searches in all directions. Methods train for about as long in "
-    "LargeDarkroomHard; in LargeDarkKeyToDoor, whose episodes are longer, DM-H takes twice as long as AD.",
+    "learns far more from that than from searches in all directions. In LargeDarkroomHard AD trains for "
+    "longer than DM-H, in LargeDarkKeyToDoor, whose episodes are longer, for less long: see the times.",
     "Choosing a temperature on training tasks is a step of ours.",
     "The paper reports 10 training seeds; *each seed* shows how many there are here.",
     "The paper gives returns, percent of optimum is ours. Its curve for LargeDarkroom levels off near 15 "
