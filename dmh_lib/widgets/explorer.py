@@ -127,8 +127,7 @@ class Explorer(ipywidgets.VBox):
             "Train": self._training,
             "Check": lambda: ParityCheck(self.session),
         }
-        places = [ipywidgets.VBox() for _ in self._makers]
-        self.panels = ipywidgets.Tab(places, titles=tuple(self._makers), selected_index=0)
+        self.panels = ipywidgets.Tab()
         self.side.observe(self._list_tasks, names="value")
         self.play.on_click(self._play)
         self.panels.observe(lambda _: self._follow(), names="selected_index")
@@ -226,8 +225,10 @@ class Explorer(ipywidgets.VBox):
         if home:
             self.task.value = session.task
         self._made: dict[str, Any] = {}
-        for place in self.panels.children:  # which stay, so that the page stays at its tab
-            place.children = []
+        self.panels.children = [ipywidgets.VBox() for _ in self._makers]
+        self.panels.titles = tuple(self._makers)
+        if self.panels.selected_index is None:
+            self.panels.selected_index = 0
         self._follow()
 
     def _training(self) -> LiveTraining:
