@@ -169,7 +169,8 @@ def test_another_lifetime(explorer: ExplorerPage) -> None:
     # a picture of the old lifetime may be replaced by the new one's before anybody looks
     explorer.page.evaluate(
         "window.titles = []; new MutationObserver(() => document.querySelectorAll('.gtitle').forEach("
-        "one => window.titles.push(one.textContent))).observe(document.body, {childList: true, subtree: true})"
+        "one => window.titles.push(one.textContent)))"
+        ".observe(document.body, {childList: true, subtree: true})"
     )
     explorer.press("play", explorer.head)
     slide(step, "ArrowRight")
