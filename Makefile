@@ -49,7 +49,7 @@ explorer: .venv/installed
 
 screenshots: .venv/installed
 	mkdir -p docs/screenshots
-	DMH_BROWSER=required DMH_SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/browser -k lab
+	DMH_BROWSER=required DMH_SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/browser -k 'lab and not files and not another'
 
 bench: .venv/installed
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[bench]'

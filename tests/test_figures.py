@@ -63,6 +63,20 @@ def test_subgoals_on_one_spot_share_a_label() -> None:
     assert list(figure.data[0].textposition) == ["top right", "top right", "top right", "bottom right"]
 
 
+def test_subgoals_outside_a_room_are_drawn_on_its_margin() -> None:
+    explored = figures.explored_room(5, "room", path=[[2, 2], [2, 3]], step=1, subgoals=[[-3, 2], [9, 1]])
+    edited = figures.edited_subgoals(5, "room", [[2, 2]], [-3.0, 2.0], [2.0, 9.0])
+    shown = {trace.name: (list(trace.x), list(trace.y)) for trace in (*explored.data, *edited.data)}
+    assert shown["generated sub-goals"] == ([-0.4, 4.4], [2, 1])
+    assert shown["as lived"] == ([-0.4], [2])
+    assert shown["edited"] == ([2], [4.4])
+    hover = [place.customdata.tolist() for place in explored.data if place.name == "generated sub-goals"]
+    assert hover == [[[1, -3, 2], [2, 9, 1]]]  # where they are
+    (low, high) = explored.layout.xaxis.range
+    assert low < -0.4
+    assert high > 4.4
+
+
 def test_the_steepest_chord_ends_on_its_goal() -> None:
     figure = figures.rewards_and_goal([0, 0, 1, 0], 1, 3, "")
     assert list(figure.data[-1].x) == [1, 3]

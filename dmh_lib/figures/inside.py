@@ -34,7 +34,7 @@ def memory_curves(step_sizes: Curves, norms: Curves, begins: ArrayLike, chunk: i
     ticks = {"tickvals": (np.asarray(begins) - 0.5).tolist(), "showgrid": True, "gridcolor": "#DDDDDD"}
     figure.update_xaxes(minor=ticks, showgrid=False)
     figure.add_vline(x=chunk, line={"color": GREY, "dash": "dash", "width": 2})
-    figure.update_layout(width=540, height=430, legend=ABOVE)
+    figure.update_layout(width=480, height=430, legend=ABOVE)
     figure.update_xaxes(title="chunk of the lifetime (grey lines: episodes begin)", row=2, col=1)
     figure.update_yaxes(title="mean step<br>size Δ", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title="norm of<br>the state", rangemode="tozero", row=2, col=1)
@@ -48,7 +48,7 @@ def attention(weights: ArrayLike, names: Sequence[str], title: str) -> go.Figure
     figure = heatmap(np.where(hidden, 0.0, shown), title, "sees", "token", colorbar="weight")
     at = {"tickvals": list(range(len(names))), "ticktext": list(names)}
     figure.update_traces(zmin=0, zmax=1, colorscale="Blues", xgap=1, ygap=1)
-    figure.update_layout(width=540, height=460)
+    figure.update_layout(width=470, height=420)
     figure.update_xaxes(**at)
     figure.update_yaxes(**at)
     return figure
@@ -60,7 +60,7 @@ def action_history(
     """Chances (T, A) of the actions before each step of an episode, stacked, with those taken (T,) dotted."""
     shares, chosen = np.asarray(chances, dtype=np.float64), np.asarray(taken, dtype=np.int64)
     steps = np.arange(len(shares))
-    figure = blank(title, "step", "probability", width=1090, height=330, barmode="stack", bargap=0.1)
+    figure = blank(title, "step", "probability", width=960, height=330, barmode="stack", bargap=0.1)
     below = np.cumsum(shares, axis=1) - shares  # (T, A)
     for action, (name, color) in enumerate(zip(names, COLORS, strict=False)):
         figure.add_bar(

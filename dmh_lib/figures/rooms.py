@@ -97,8 +97,13 @@ def room(
     return figure
 
 
+def within(points: ArrayLike, size: int) -> NDArray[np.float64]:
+    """Points, those outside a room moved to its margin, as Plotly leaves out what lies beyond an axis."""
+    return np.clip(np.asarray(points, dtype=np.float64), -0.4, size - 0.6)
+
+
 def _within(points: ArrayLike | None, size: int) -> NDArray[np.float64] | None:
-    return None if points is None else np.clip(np.asarray(points, dtype=np.float64), -0.4, size - 0.6)
+    return None if points is None else within(points, size)
 
 
 def rooms(

@@ -42,7 +42,7 @@ class PastEpisode(ipywidgets.HBox):
             True, description=f"{number}: return {episode.value:g}", indent=False, layout={"width": "120px"}
         )
         self.steps = ipywidgets.IntSlider(
-            len(episode), 1, len(episode), description="steps", layout={"width": "190px"},
+            len(episode), 1, len(episode), description="steps", layout={"width": "175px"},
             style={"description_width": "38px"},
         )  # fmt: skip
         self.rewards = ipywidgets.Dropdown(options=REWARDS, layout={"width": "110px"}, tooltip="rewards")
@@ -69,6 +69,7 @@ class ContextEditor(ipywidgets.VBox):
 
     Attributes:
         rows: the past episodes in the order in which the agent is to remember them.
+        moment: which moment that is.
         original, edited: the decisions.
         reading: how sub-goals are shown in the room.
         target: what return to aim at; None for agents that are not told.
@@ -101,9 +102,10 @@ class ContextEditor(ipywidgets.VBox):
             row.later.on_click(lambda _, row=row: self._move(row, 1))
         self.rows, self._lived = self._all.copy(), self._all.copy()
         self._list = ipywidgets.VBox(
-            self.rows, layout={"max_height": "620px", "overflow": "auto", "min_width": "530px"}
+            self.rows, layout={"max_height": "620px", "overflow": "auto", "min_width": "505px"}
         )
-        self._now = session.at(len(session.life), 0)
+        self._at = len(session.life), 0
+        self._now = session.at(*self._at)
         self.original = self.edited = session.redecide(session.life[:-1], self._now)
         self.chances = Picture(chances_figure(self.original, self.edited, len(self.rows)))
         pictures = [self.chances]
@@ -111,21 +113,28 @@ class ContextEditor(ipywidgets.VBox):
             self.room = Picture(self._room())
             pictures.append(self.room)
         controls = [self.target] if self.target else []
+        self.moment = ipywidgets.Label(self._when())
         buttons = ipywidgets.HBox([self.wipe, self.sort, self.restore])
-        left = ipywidgets.VBox([*controls, buttons, self._list])
+        left = ipywidgets.VBox([self.moment, *controls, buttons, self._list])
         right = ipywidgets.VBox([*pictures, *([self.reading] if session.readings else [])])
         super().__init__([ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"})])
 
     def look_at(self, episode: int, step: int) -> None:
         """Take up the moment before a step (from 0) of an episode (from 1); another episode undoes all."""
         session = self._session
-        self._now = session.at(episode, min(step, len(session.life[episode - 1]) - 1))
+        self._at = episode, min(step, len(session.life[episode - 1]) - 1)
+        self._now = session.at(*self._at)
+        self.moment.value = self._when()
         self.original = session.redecide(session.life[: episode - 1], self._now)
         if self.rows_of(episode) == self._lived:
             self._redraw()
         else:
             self._lived = self.rows_of(episode)
             self._restore()
+
+    def _when(self) -> str:
+        episode, step = self._at
+        return f"What came before step {step} of episode {episode}, chosen under Lifetime"
 
     def rows_of(self, episode: int) -> list[PastEpisode]:
         """The rows of what came before an episode (from 1)."""
@@ -201,5 +210,5 @@ def _worth(row: PastEpisode) -> float:
 
 def chances_figure(original: Decision, edited: Decision, kept: int) -> go.Figure:
     """Chances of the next action at temperature 1, as lived and with the edited context."""
-    title = f"next action; {kept} past episode{'s' * (kept != 1)} in the edited context"
+    title = f"next action; edited: {kept} past episode{'s' * (kept != 1)}"
     return figures.action_chances(ACTIONS, original.probabilities, edited.probabilities, title)

@@ -127,7 +127,8 @@ class Explorer(ipywidgets.VBox):
             "Train": self._training,
             "Check": lambda: ParityCheck(self.session),
         }
-        self.panels = ipywidgets.Tab()
+        self._places = [ipywidgets.VBox() for _ in self._makers]  # kept, as a new one would close its tab
+        self.panels = ipywidgets.Tab(self._places, titles=tuple(self._makers), selected_index=0)
         self.side.observe(self._list_tasks, names="value")
         self.play.on_click(self._play)
         self.panels.observe(lambda _: self._follow(), names="selected_index")
@@ -213,7 +214,7 @@ class Explorer(ipywidgets.VBox):
     # ------------------------------------------------------------------ panels
 
     def _show(self, session: Session) -> None:
-        """Look at a session; the panels of the one before are gone."""
+        """Look at a session under the tab that is open; the panels of the one before are gone."""
         self.session = session
         sides = [(f"{side} ({len(tasks)})", side) for side, tasks in session.tasks.items()]
         home = [side for side, tasks in session.tasks.items() if session.task in tasks]  # none: neither
@@ -225,11 +226,10 @@ class Explorer(ipywidgets.VBox):
         if home:
             self.task.value = session.task
         self._made: dict[str, Any] = {}
-        self.panels.children = [ipywidgets.VBox() for _ in self._makers]
-        self.panels.titles = tuple(self._makers)
-        if self.panels.selected_index is None:
-            self.panels.selected_index = 0
         self._follow()
+        for name, place in zip(self._makers, self._places, strict=True):
+            if name not in self._made:
+                place.children = []
 
     def _training(self) -> LiveTraining:
         """One panel for all agents of a room, so that a training outlasts a change of the agent."""
@@ -241,7 +241,7 @@ class Explorer(ipywidgets.VBox):
         """A panel by the title of its tab."""
         if name not in self._made:
             self._made[name] = self._makers[name]()
-            self.panels.children[list(self._makers).index(name)].children = [self._made[name]]
+            self._places[list(self._makers).index(name)].children = [self._made[name]]
         return self._made[name]
 
     def _follow(self) -> None:

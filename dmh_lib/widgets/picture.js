@@ -1,5 +1,12 @@
 // A figure that Plotly draws; the page loads Plotly once, from the model that holds its source.
 
+// what has room beside a title: a download and a way back; zooming needs no button
+const TOOLBAR = {
+  displaylogo: false,
+  showSendToCloud: false,
+  modeBarButtons: [["toImage", "resetScale2d"]],
+};
+
 function run(source) {
   // as a script of its own, where no module loader catches it
   const code = `(function () { var define, module, exports; ${source}\n}).call(window);`;
@@ -24,13 +31,26 @@ async function render({ model, el }) {
   const Plotly = await plotly(model);
   const node = document.createElement("div");
   el.append(node);
+  const figure = () => JSON.parse(model.get("_figure"));
+  const { width, height } = figure().layout;
+  node.style.cssText = `min-width: ${width}px; min-height: ${height}px`; // so that nothing moves when it is drawn
+  let onPage = false;
   const draw = () => {
-    const { data, layout } = JSON.parse(model.get("_figure"));
-    return Plotly.react(node, data, layout, { displaylogo: false, showSendToCloud: false });
+    if (!onPage) return;
+    const { data, layout } = figure();
+    Plotly.react(node, data, layout, TOOLBAR);
   };
+  // Plotly measures texts, which have no size before the node is on the page or while its tab is hidden
+  const appearance = new ResizeObserver(() => {
+    if (node.offsetWidth === 0) return;
+    appearance.disconnect();
+    onPage = true;
+    draw();
+  });
+  appearance.observe(node);
   model.on("change:_figure", draw);
-  await draw();
   return () => {
+    appearance.disconnect();
     model.off("change:_figure", draw);
     Plotly.purge(node);
   };

@@ -69,9 +69,10 @@ class PlayBeside(ipywidgets.VBox):
             [
                 self.message,
                 self.chances,
-                ipywidgets.HBox(self.moves, layout=row | {"width": "500px"}),
+                ipywidgets.HBox(self.moves),
                 self.keyboard,
-                ipywidgets.HBox([self.follow, self.again, self.give], layout=row),
+                ipywidgets.HBox([self.follow, self.again]),
+                self.give,
                 self.reveal,
             ]
         )

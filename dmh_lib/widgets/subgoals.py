@@ -12,7 +12,7 @@ from dmh_lib.explore.subgoals import rank_correlation
 from .pictures import Picture
 from .session import Session
 
-WIDE = {"width": "500px"}
+WIDE = {"width": "460px"}
 
 
 def overview_figure(session: Session, episode: int, reading: str | None = None) -> go.Figure:
@@ -22,7 +22,7 @@ def overview_figure(session: Session, episode: int, reading: str | None = None) 
         distances = session.distances(reading)
         correlation = rank_correlation(distances, session.returns)
         if not np.isnan(correlation):
-            subtitle = f"rank correlation of return and distance {correlation:.2f}"
+            subtitle = f"rank correlation of return and distance {correlation:.2f}".replace("-", "−")
     return figures.episode_overview(session.returns, distances, episode, title, session.optimum, subtitle)
 
 
@@ -70,7 +70,6 @@ class SubgoalView(ipywidgets.VBox):
         )  # fmt: skip
         self.reading = ipywidgets.Dropdown(
             options=list(session.readings), description="sub-goals", layout=WIDE, style=style,
-            disabled=not session.readings,
         )  # fmt: skip
         self.reveal = ipywidgets.Checkbox(False, description="show the hidden goal", indent=False)
         self.overview = Picture(self._overview())
@@ -79,7 +78,8 @@ class SubgoalView(ipywidgets.VBox):
         self.reading.observe(self._read, names="value")
         for control in (self.step, self.reveal):
             control.observe(self._redraw, names="value")
-        left = ipywidgets.VBox([self.overview, self.episode, self.step, self.reading, self.reveal])
+        reading = [self.reading] if session.readings else []
+        left = ipywidgets.VBox([self.overview, self.episode, self.step, *reading, self.reveal])
         super().__init__([ipywidgets.HBox([left, self.room], layout={"flex_flow": "row wrap"})])
 
     def _overview(self) -> go.Figure:

@@ -198,4 +198,4 @@ class LiveTraining(ipywidgets.VBox):
 
 
 def _small(figure: go.Figure) -> go.Figure:
-    return figure.update_layout(width=540, height=380)
+    return figure.update_layout(width=470, height=380)

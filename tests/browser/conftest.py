@@ -12,7 +12,7 @@ from explorer_page import PATIENCE, ExplorerPage, Watch, run_all
 from playwright.sync_api import Browser
 
 NOTEBOOKS = {"lab": Path("11_explorer.ipynb"), "voila": Path("app/explorer.ipynb")}
-WIDTHS = {"lab": 1700, "voila": 1200}  # pixels; JupyterLab has a list of files beside the notebook
+WIDTHS = {"lab": 1440, "voila": 1200}  # pixels; JupyterLab has a list of files beside the notebook
 SERVERS = {"lab": servers.lab, "voila": servers.voila}
 
 

@@ -19,6 +19,7 @@ def test_lifetime(explorer: ExplorerPage) -> None:
     explorer.open_tab("Lifetime")
     episode, step = explorer.control("episode"), explorer.control("step")
     room = explorer.picture("episode ")
+    expect(explorer.root.locator("[data-title^='Share']")).to_have_count(0)  # nothing is to be uploaded
     title, marks = room.locator(".gtitle"), room.locator(".legendtext")
     last = value_of(episode)
     slide(step, "ArrowRight", 3)
@@ -42,13 +43,13 @@ def test_context(explorer: ExplorerPage) -> None:
     title = chances.locator(".gtitle")
     rows = explorer.panel.locator(".widget-hbox:has(> .widget-checkbox)")
     explorer.press("as lived")
-    expect(title).to_contain_text(f"; {rows.count()} past episodes")
+    expect(title).to_contain_text(f": {rows.count()} past episodes")
     lived = drawn(chances)
     after(lambda: explorer.press("wipe the memory"), chances)
-    expect(title).to_contain_text("; 0 past episodes")
-    for row, left in ((rows.first, "1 past episode"), (rows.nth(1), "2 past episodes")):
+    expect(title).to_contain_text(": 0 past episodes")
+    for row, left in ((rows.first, ": 1 past episode"), (rows.nth(1), ": 2 past episodes")):
         row.get_by_role("checkbox").click()
-        expect(title).to_contain_text(f"; {left}")
+        expect(title).to_contain_text(left)
     after(lambda: rows.nth(1).locator("select").select_option("one at the end"), chances)
     names = [rows.nth(row).locator(".widget-checkbox").inner_text() for row in (0, 1)]
     after(lambda: explorer.press("↑", rows.nth(1)), chances)
@@ -58,11 +59,11 @@ def test_context(explorer: ExplorerPage) -> None:
     after(lambda: slide(steps, "Home"), chances)
     assert value_of(steps) < length
     explorer.press("as lived")
-    expect(title).to_contain_text(f"; {rows.count()} past episodes")
+    expect(title).to_contain_text(f": {rows.count()} past episodes")
     assert drawn(chances) == lived
     explorer.press("sort by return")
     explorer.press("wipe the memory")
-    expect(title).to_contain_text("; 0 past episodes")
+    expect(title).to_contain_text(": 0 past episodes")
 
 
 def test_inside(explorer: ExplorerPage) -> None:
@@ -92,7 +93,7 @@ def test_play(explorer: ExplorerPage) -> None:
     room, chances = explorer.picture("your step"), explorer.picture("what the agent would do at step")
     title = room.locator(".gtitle")
     expect(title).to_have_text(begins("your step 0: "))
-    expect(room.locator(".legendtext").filter(has_text="where the agent would go")).to_have_count(1)
+    expect(room.locator(".legendtext").filter(has_text="the agent's choice")).to_have_count(1)
     explorer.press("do as the agent would")
     expect(title).to_have_text(begins("your step 1: "))
     explorer.press("begin again")
@@ -100,10 +101,10 @@ def test_play(explorer: ExplorerPage) -> None:
     explorer.press("do as the agent would")
     expect(title).to_have_text(begins("your step 1: "))
     explorer.press("put it into the agent's context")
+    expect(explorer.panel).to_contain_text(f"episode {yours + 2}, yours: step 0")  # under the same tab
     explorer.open_tab("Lifetime")  # it ends with the person's episode, and the next of the agent
     expect(explorer.control("episode").locator(".widget-readout")).to_have_text(str(yours + 1))
     explorer.open_tab("Play")
-    expect(explorer.panel).to_contain_text(f"episode {yours + 2}, yours: step 0")
     after(lambda: explorer.press("→ right"), room)
     expect(title).to_have_text(begins("your step 1: "))
     keys = explorer.panel.locator(".dmh-keys")

@@ -113,7 +113,7 @@ def test_a_person_walks_and_the_agent_says_what_it_would_do(name: str) -> None:
     assert (marks["you"].x[0], marks["you"].y[0]) == tuple(place)
     assert panel.decision is not None
     there = np.clip(place + MOVES[panel.decision.output.argmax()], 0, 8)
-    assert (marks["where the agent would go"].x[0], marks["where the agent would go"].y[0]) == tuple(there)
+    assert (marks["the agent's choice"].x[0], marks["the agent's choice"].y[0]) == tuple(there)
 
 
 def test_keys_and_the_end_of_an_episode(session: Session) -> None:
@@ -313,8 +313,12 @@ def test_the_explorer_takes_up_what_a_person_played_and_other_agents(
         explorer.panels.selected_index = place
         assert len(explorer.panels.children[place].children) == 1
     training = explorer.panel("Train")
+    explorer.panels.selected_index = names.index("Play")
     explorer.panel("Play").move(0)
     explorer.panel("Play").give.click()
+    assert explorer.panels.selected_index == names.index("Play")
+    filled = [name for name, place in zip(names, explorer.panels.children, strict=True) if place.children]
+    assert filled == ["Play"]
     assert [len(episode) for episode in explorer.session.life] == [20, 20, 1, 20]
     assert explorer.panel("Lifetime").episode.value == 4
     explorer.take_up(SHIPPED / "darkroom-ad")
