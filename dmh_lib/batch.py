@@ -13,14 +13,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from dmh_lib.errors import NotebookError
 from dmh_lib.files import atomic_path
-
-HEADLESS = "DMH_HEADLESS"
-"""Environment variable that the runner sets: notebooks then draw static pictures and show no bars."""
-
-
-def is_headless() -> bool:
-    """Whether this process runs a notebook for `run_notebook`."""
-    return os.environ.get(HEADLESS) == "1"
+from dmh_lib.headless import HEADLESS
 
 
 def notebook_parameters(notebook: str | os.PathLike[str]) -> dict[str, str]:

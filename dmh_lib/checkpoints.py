@@ -7,6 +7,7 @@ checkpoint-00001500/
     training.json          update number, sampler state, loss history
 """
 
+import math
 import os
 import platform
 import secrets
@@ -31,6 +32,8 @@ from dmh_lib.methods import Method, method_named, name_of
 from dmh_lib.models import ActionModel, ModelConfig
 
 T = TypeVar("T")
+SMALL = 2**22
+"""Product of the three largest sizes of a model that fits into any memory."""
 
 FORMAT_VERSION = 1
 FIRST_METHOD = "dm-h"  # what checkpoints hold that name no method
@@ -260,8 +263,14 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _shapes(method: Method, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a model's tensors, found without memory for them: a stranger chose the sizes."""
-    with torch.device("meta"):
+    """Names and shapes of a model's tensors.
+
+    A stranger chose the sizes, so unless all are small they are found without memory for them. That makes
+    PyTorch import its compiler, which takes two seconds.
+    """
+    sizes = sorted(size for size in asdict(config).values() if isinstance(size, int))
+    place = "cpu" if math.prod(sizes[-3:]) <= SMALL else "meta"
+    with torch.random.fork_rng(devices=[]), torch.device(place):
         return {name: tuple(tensor.shape) for name, tensor in method.model(config).state_dict().items()}
 
 

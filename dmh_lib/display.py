@@ -17,8 +17,8 @@ import plotly.graph_objects as go
 from choreographer.browsers.chromium import Chromium
 from kaleido import calc_fig_sync, start_sync_server
 
-from dmh_lib.batch import is_headless
 from dmh_lib.files import atomic_path
+from dmh_lib.headless import is_headless
 
 CONFIG = {"displaylogo": False, "showSendToCloud": False}  # of Plotly; nothing is sent anywhere
 PATIENCE = 120.0  # seconds for the browser to start, which is long on a busy machine

@@ -7,13 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.loggers.csv_logs import CSVLogger
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from tqdm.auto import tqdm
 
 from dmh_lib.agents import PlayConfig
@@ -32,6 +29,9 @@ from dmh_lib.files import write_json
 from dmh_lib.methods import DrawConfig, method_of, name_of
 from dmh_lib.models import ActionModel, ModelConfig
 from dmh_lib.train_state import SUMS, parameter_groups, restore, snapshot
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOGS, RUN = "logs", "run.json"
 Schedule = Literal["cosine", "constant"]
@@ -115,6 +115,24 @@ class TrainResult:
     """Wall-clock time of this call's updates."""
 
 
+def _fabric(logs: Path, config: TrainConfig) -> "Fabric":
+    """Where and in what precision a model is trained, and what writes its log."""
+    # two to three seconds to import, which those need not wait for who look at a trained model
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers.csv_logs import CSVLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+    return Fabric(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        precision=config.precision,
+        loggers=[
+            CSVLogger(logs, name="", version="", flush_logs_every_n_steps=1),
+            TensorBoardLogger(logs, name="tb", version=""),
+        ],
+    )
+
+
 def train(
     trajectories: Trajectories,
     model_config: ModelConfig,
@@ -171,15 +189,7 @@ def train(
     elif (run_dir / LOGS).exists():
         raise CheckpointError(f"{run_dir / LOGS}: exists already and is no run's; choose another folder")
     write_json(run_dir / RUN, about)
-    fabric = Fabric(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
-        devices=1,
-        precision=config.precision,
-        loggers=[
-            CSVLogger(run_dir / LOGS, name="", version="", flush_logs_every_n_steps=1),
-            TensorBoardLogger(run_dir / LOGS, name="tb", version=""),
-        ],
-    )
+    fabric = _fabric(run_dir / LOGS, config)
     wrapped, optimizer = fabric.setup(model, optimizer)
     sums = torch.zeros(len(model.loss_names), device=fabric.device)  # losses since the last log entry
     if state is not None:

@@ -5,8 +5,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dmh_lib.batch import is_headless, notebook_parameters, run_notebook
+from dmh_lib.batch import notebook_parameters, run_notebook
 from dmh_lib.errors import NotebookError
+from dmh_lib.headless import is_headless
 
 
 def make_notebook(path: Path, *cells: str, tagged: bool = True) -> Path:
@@ -21,7 +22,7 @@ def make_notebook(path: Path, *cells: str, tagged: bool = True) -> Path:
 
 def test_a_run_takes_parameters_and_leaves_the_source_alone(tmp_path: Path) -> None:
     body = (
-        "from pathlib import Path\nfrom dmh_lib.batch import is_headless\n"
+        "from pathlib import Path\nfrom dmh_lib.headless import is_headless\n"
         'Path("made").write_text(f"{a} {b} {is_headless()}")'
     )
     path = make_notebook(tmp_path / "sum.ipynb", "a = 1\nb = 'x'", body)

@@ -67,4 +67,5 @@ def rank_correlation(distances: NDArray[np.floating], returns: NDArray[np.floati
     """Spearman's, over the episodes of one lifetime; NaN where one of the two never changes."""
     if len(np.unique(distances)) < 2 or len(np.unique(returns)) < 2:
         return float("nan")
-    return float(pd.Series(distances).corr(pd.Series(returns), method="spearman"))
+    ranks = [pd.Series(values).rank() for values in (distances, returns)]
+    return float(ranks[0].corr(ranks[1]))  # and not corr(method="spearman"), which imports SciPy for a second

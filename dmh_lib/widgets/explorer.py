@@ -10,10 +10,10 @@ from typing import Any
 import ipywidgets
 import plotly.graph_objects as go
 
-from dmh_lib.batch import is_headless
 from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.errors import DMHError
 from dmh_lib.explore import Episode
+from dmh_lib.headless import is_headless
 
 from .check import ParityCheck
 from .compare import Compare, checkpoints_beside
