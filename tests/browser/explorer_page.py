@@ -93,7 +93,7 @@ def run_all(page: Page) -> None:
     begin(page)
     number = re.compile(r"\[\d+\]:")
     done = page.locator(".jp-CodeCell .jp-InputPrompt").last.filter(has_text=number)
-    errors = page.locator("[data-mime-type='application/vnd.jupyter.error']")  # after which no cell is run
+    errors = page.locator(".jp-OutputArea-output", has_text="Traceback (most recent call last)")
     expect(done.or_(errors).first).to_be_attached(timeout=1000 * STARTING)
     assert errors.all_inner_texts() == []
 
