@@ -1,0 +1,39 @@
+"""D4RL's normalised scores: 0 is a random policy, 100 the reference expert."""
+
+import re
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dmh_lib.errors import SettingError
+
+REFERENCE_RETURNS: dict[str, tuple[float, float]] = {  # of a random policy and of the expert
+    "hopper": (-20.272305, 3234.3),
+    "halfcheetah": (-280.178953, 12135.0),
+    "walker2d": (1.629008, 4592.3),
+    "ant": (-325.6, 3879.7),
+    "antmaze": (0.0, 1.0),
+    "kitchen": (0.0, 4.0),
+    "maze2d-umaze": (23.85, 161.86),
+    "maze2d-medium": (13.13, 277.39),
+    "maze2d-large": (6.7, 273.99),
+}
+
+
+def reference_returns(name: str) -> tuple[float, float]:
+    """D4RL's reference returns, lowest and highest, by dataset (hopper-medium-v2) or environment (Hopper-v5).
+
+    Raises SettingError for names that D4RL gives no references for.
+    """
+    plain = re.sub(r"-v\d+$", "", name.lower())
+    for known, returns in REFERENCE_RETURNS.items():
+        if plain == known or plain.startswith(f"{known}-"):
+            return returns
+    known_names = ", ".join(REFERENCE_RETURNS)
+    raise SettingError(f"score: D4RL has no reference returns for '{name}'; it has them for {known_names}")
+
+
+def normalised_scores(name: str, returns: ArrayLike) -> NDArray[np.float64]:
+    """100 · (return − lowest) / (highest − lowest), of any shape; see `reference_returns` for names."""
+    low, high = reference_returns(name)
+    return 100.0 * (np.asarray(returns, dtype=np.float64) - low) / (high - low)
