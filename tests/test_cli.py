@@ -1,6 +1,8 @@
 """The `dmh` command, as a user types it: what it prints, writes and refuses."""
 
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,24 @@ def test_make_and_info(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for word in ("searcher", "dmh/Darkroom-v0", "4 train and 2 test tasks", "hash"):
         assert word in shown
+
+
+def test_fetch_and_convert(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    folder, original = tmp_path / "d4rl", read_hdf5(data)
+    folder.mkdir()
+    shutil.copy(data, folder / "hopper_medium-v2.hdf5")  # by hand
+    main(["data", "fetch", "hopper-medium-v2", "--folder", str(folder)])
+    assert original.data_hash() in capsys.readouterr().out
+    main(["data", "convert", str(data), "mine/rooms-v0"])
+    main(["data", "convert", "mine/rooms-v0", str(tmp_path / "back.hdf5")])
+    assert read_hdf5(tmp_path / "back.hdf5").data_hash() == original.data_hash()
+    assert "no such dataset" in fails(capsys, "data", "convert", "mine/none-v0", str(tmp_path / "none.hdf5"))
+    bad = tmp_path / "bad.pkl"
+    bad.write_bytes(pickle.dumps(print))
+    assert "which no array needs" in fails(capsys, "data", "convert", str(bad), str(tmp_path / "bad.hdf5"))
 
 
 def test_the_paper_s_amount_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,10 +103,64 @@ class Info:
 
 
 @dataclass(frozen=True)
-class Data:
-    """Make or look at datasets."""
+class Fetch:
+    """Download a dataset of D4RL's; what was half downloaded is gone on with."""
 
-    command: Annotated[Make, subcommand("make")] | Annotated[Info, subcommand("info")]
+    name: Positional[str]
+    """Such as hopper-medium-v2, or an address."""
+    folder: Path = Path("data/d4rl")
+    """Where the file goes, or lies if it was put there by hand."""
+    server: str | None = None
+    """Instead of D4RL's own; the environment variable DMH_D4RL_URL does the same."""
+    sha256: str | None = None
+    """What the file must have, in hex."""
+
+    def run(self) -> None:
+        from dmh_lib.data import read_hdf5
+        from dmh_lib.data.d4rl import fetch_d4rl
+
+        path = fetch_d4rl(self.name, self.folder, server=self.server, sha256=self.sha256, progress=watched())
+        print(path)
+        print_fields(read_hdf5(path).summary())
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Turn a dataset of Minari's, or a pickle of the decision transformer's, into an HDF5 file, or back."""
+
+    source: Positional[str]
+    """Minari's name of a dataset (mujoco/hopper/medium-v0), a .pkl file, or an HDF5 file."""
+    target: Positional[str]
+    """HDF5 file to write; where the source is one, Minari's name of the new dataset."""
+    download: bool = False
+    """Let Minari fetch what is not on this machine."""
+
+    def run(self) -> None:
+        from dmh_lib.data import read_hdf5, read_minari, write_hdf5, write_minari
+        from dmh_lib.data.pickles import convert_pickle
+
+        if self.source.endswith((".hdf5", ".h5")):
+            trajectories = read_hdf5(self.source)
+            write_minari(trajectories, self.target)
+        elif self.source.endswith((".pkl", ".pickle")):
+            trajectories = convert_pickle(self.source, self.target)
+        else:
+            trajectories = read_minari(self.source, download=self.download)
+            write_hdf5(trajectories, self.target)
+        print(f"wrote {self.target}")
+        print_fields(trajectories.summary())
+
+
+@dataclass(frozen=True)
+class Data:
+    """Make, fetch, convert or look at datasets."""
+
+    command: (
+        Annotated[Make, subcommand("make")]
+        | Annotated[Info, subcommand("info")]
+        | Annotated[Fetch, subcommand("fetch")]
+        | Annotated[Convert, subcommand("convert")]
+    )
 
     def run(self) -> None:
         self.command.run()

@@ -82,6 +82,15 @@ def read_d4rl(path: str | os.PathLike[str]) -> Trajectories:
     return read_hdf5(path, memory_map=False)
 
 
+def episodes_by_flags(ends: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
+    """offsets, task_ids and run_ids of D4RL's data (N,), where a flag ends an episode: one task, one run."""
+    stops = np.flatnonzero(ends) + 1
+    if not stops.size or stops[-1] != len(ends):
+        stops = np.append(stops, len(ends))  # the data were cut off within an episode
+    zeros = np.zeros(len(stops), dtype=np.int64)
+    return {"offsets": np.concatenate([[0], stops]), "task_ids": zeros, "run_ids": zeros}
+
+
 class _Reader:
     """One open file, with the checks that keep a broken or hostile one from doing more than raise."""
 
@@ -110,7 +119,10 @@ class _Reader:
                 problem = f"has length {len(values)}, but 'observations' has {steps}"
                 self.fail(name, problem, "write the file again")
         own = self.has(self.file, _GROUP)
-        episodes, metadata = self.own_episodes() if own else self.d4rl_episodes(columns)
+        if own:
+            episodes, metadata = self.own_episodes()
+        else:
+            episodes, metadata = episodes_by_flags(columns["terminals"] | columns["timeouts"]), {}
         return Trajectories(
             **{field: columns[name] for name, field in _D4RL_NAMES.items()},
             **episodes,
@@ -133,17 +145,6 @@ class _Reader:
         if not isinstance(metadata, dict):
             self.fail(f"{_GROUP}/metadata", "not a JSON object", "write the file again")
         return {field: self.required(f"{_GROUP}/{field}", "iu") for field in _EPISODE_FIELDS}, metadata
-
-    def d4rl_episodes(
-        self, columns: dict[str, NDArray[Any]]
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """(offsets, task_ids and run_ids, metadata) from the flags: one task, one run."""
-        steps = len(columns["observations"])
-        ends = np.flatnonzero(columns["terminals"] | columns["timeouts"]) + 1
-        if not ends.size or ends[-1] != steps:
-            ends = np.append(ends, steps)  # the data were cut off within an episode
-        zeros = np.zeros(len(ends), dtype=np.int64)
-        return {"offsets": np.concatenate([[0], ends]), "task_ids": zeros, "run_ids": zeros}, {}
 
     # ------------------------------------------------------------------ fields
 
