@@ -57,8 +57,9 @@ def test_a_room_shows_what_it_was_given(life: Rollout) -> None:
     assert "return 1" in figure.layout.title.text
 
 
-def test_subgoals_on_one_spot_share_a_label() -> None:
-    figure = figures.room(9, "", subgoals=[[1, 1], [2, 2], [1, 1], [8, 8]])
+@pytest.mark.parametrize("beside", [[1, 1], [1.4, 0.6]])
+def test_subgoals_on_one_spot_share_a_label(beside: list[float]) -> None:
+    figure = figures.room(9, "", subgoals=[[1, 1], [2, 2], beside, [8, 8]])
     assert list(figure.data[0].text) == ["1,3", "2", "", "4"]
     assert list(figure.data[0].textposition) == ["top right", "top right", "top right", "bottom right"]
 

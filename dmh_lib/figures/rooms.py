@@ -58,7 +58,7 @@ def _room_traces(
         points = np.atleast_2d(np.asarray(subgoals))
         traces.append(go.Scatter(
             x=points[:, 0], y=points[:, 1], mode="markers+text", name=subgoal_name, legendgroup="subgoal",
-            text=_chunk_numbers(points), textfont={"size": 12, "color": RED},
+            text=_chunk_numbers(points, size), textfont={"size": 12, "color": RED},
             # inwards at the upper edge, where a panel's title stands
             textposition=np.where(points[:, 1] > size - 1.5, "bottom right", "top right"),
             marker={"symbol": "x", "size": 11, "color": RED}, cliponaxis=False,
@@ -68,14 +68,14 @@ def _room_traces(
     return traces
 
 
-def _chunk_numbers(points: NDArray[np.float64]) -> list[str]:
-    """Labels of the points: their numbers, where several coincide all beside the first of them."""
-    _, place = np.unique(points.round(2), axis=0, return_inverse=True)
-    numbers = np.arange(1, len(points) + 1)
-    groups = [numbers[place == at] for at in place]
-    return [
-        ",".join(map(str, group)) if group[0] == i else "" for i, group in zip(numbers, groups, strict=True)
-    ]
+def _chunk_numbers(points: NDArray[np.float64], size: int) -> list[str]:
+    """Labels of the points: their numbers, of those too close for a label each all beside the first."""
+    apart = np.abs(points[:, None] - points).max(-1)  # (K, K)
+    groups: dict[int, list[int]] = {}  # by their first point
+    for i in range(len(points)):
+        first = next((at for at in groups if apart[i, at] < size / 12), i)
+        groups.setdefault(first, []).append(i + 1)
+    return [",".join(map(str, groups.get(i, []))) for i in range(len(points))]
 
 
 def room(
