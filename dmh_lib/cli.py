@@ -12,7 +12,7 @@ from tyro.conf import OmitSubcommandPrefixes, Positional, UseAppendAction, arg, 
 
 from dmh_lib.bench.command import Bench
 from dmh_lib.benchmark.command import Benchmark
-from dmh_lib.console import print_fields, watched
+from dmh_lib.console import interruptible, print_fields, watched
 from dmh_lib.data.command import Data
 from dmh_lib.envs import MAZES, RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
@@ -20,6 +20,7 @@ from dmh_lib.presets import DEFAULT, PRESETS, Settings
 
 # What only one command needs is imported inside it.
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 
 if TYPE_CHECKING:
     Choice = Settings[Any, Any]
@@ -37,7 +38,10 @@ else:  # a subcommand of `dmh train` for every preset
 
 @dataclass(frozen=True)
 class Train:
-    """Train DM-H or a baseline on a dataset, then choose its temperature on training tasks."""
+    """Train DM-H or a baseline on a dataset, then choose its temperature on training tasks.
+
+    Ctrl-C leaves a checkpoint, from which --resume goes on with the same settings.
+    """
 
     data: Path
     """HDF5 file, from `dmh data make` or in D4RL's schema."""
@@ -48,23 +52,29 @@ class Train:
     """Go on from the newest checkpoint in the folder."""
 
     def run(self) -> None:
-        from dmh_lib.checkpoints import set_play
+        from dmh_lib.checkpoints import set_play, updates_of
         from dmh_lib.data import read_hdf5
         from dmh_lib.evaluation import choose_play
         from dmh_lib.training import train
 
         data, chosen = read_hdf5(self.data), self.preset
         _warm_up()
-        result = train(
-            data,
-            chosen.model_for(data),
-            self.out,
-            chosen.contexts,
-            chosen.training,
-            resume=self.resume,
-            progress=watched(),
-        )
-        print(f"trained {chosen.training.updates} updates; checkpoint {result.checkpoint}")
+        with interruptible() as interrupted:
+            result = train(
+                data,
+                chosen.model_for(data),
+                self.out,
+                chosen.contexts,
+                chosen.training,
+                resume=self.resume,
+                progress=watched(),
+                on_log=lambda _: interrupted(),
+            )
+        done, asked = updates_of(result.checkpoint), chosen.training.updates
+        if done < asked:
+            print(f"stopped after {done} of {asked} updates; --resume goes on from {result.checkpoint}")
+            raise SystemExit(INTERRUPTED)
+        print(f"trained {asked} updates; checkpoint {result.checkpoint}")
         if data.metadata.get("split") and data.metadata.get("env_id") in RULES:
             split = TaskSplit.from_dict(data.metadata["split"])
             play, scores = choose_play(result.model, split, play=result.play, progress=watched())
@@ -210,6 +220,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except DMHError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _warm_up() -> None:

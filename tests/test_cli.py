@@ -3,15 +3,18 @@
 import json
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
 
+from dmh_lib import training
 from dmh_lib.cli import main
 from dmh_lib.data import read_hdf5
 from dmh_lib.results import read_results
@@ -184,6 +187,40 @@ def test_train_resumes(run: Path, data: Path, capsys: pytest.CaptureFixture[str]
     assert "holds a run already" in fails(capsys, *command)
     main(["train", "--resume", *command[1:]])
     assert "trained 6 updates" in capsys.readouterr().out
+
+
+def test_training_is_interrupted_and_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "small", *QUICK]
+    command += ["--training.log-every", "2"]
+    row = training._log_row
+
+    def pressed(*args: Any) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return row(*args)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(training, "_log_row", pressed)
+    with pytest.raises(SystemExit) as caught:
+        main(command)
+    monkeypatch.undo()
+    assert caught.value.code == 130
+    assert signal.getsignal(signal.SIGINT) == before
+    assert "stopped after 2 of 6 updates; " in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000002"]
+    main(["train", "--resume", *command[1:]])
+    assert "trained 6 updates" in capsys.readouterr().out
+
+
+def test_what_is_interrupted_says_so_in_a_line(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dmh_lib.data.read_hdf5", lambda _: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as caught:
+        main(["data", "info", str(data)])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 @pytest.mark.parametrize("preset", ["paper", "official"])
