@@ -255,8 +255,9 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     if not (folder / ABOUT).is_file():
         newest = latest_checkpoint(folder)
         if newest is None or not (newest / ABOUT).is_file():
+            where = "" if folder.is_absolute() else f" in {folder.absolute()}"
             raise CheckpointError(
-                f"{folder}: no checkpoint here ({ABOUT} is missing); train one with `dmh train`"
+                f"{folder}: no checkpoint here ({ABOUT} is missing{where}); train one with `dmh train`"
             )
         folder = newest
     return folder

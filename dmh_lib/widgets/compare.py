@@ -10,7 +10,7 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from dmh_lib import figures
-from dmh_lib.checkpoints import ABOUT, load_checkpoint
+from dmh_lib.checkpoints import ABOUT, PREFIX, latest_checkpoint, load_checkpoint, updates_of
 from dmh_lib.errors import DMHError
 
 from .pictures import Picture
@@ -18,10 +18,19 @@ from .session import Session
 
 
 def checkpoints_beside(path: str | os.PathLike[str]) -> list[Path]:
-    """The other checkpoints in the folder that a checkpoint lies in."""
+    """The other checkpoints in the folder of a checkpoint; for a run's, also those of runs beside it."""
     here = Path(path)
     found = sorted(about.parent for about in here.parent.glob(f"*/{ABOUT}"))
-    return [other for other in found if other.name != here.name]
+    beside = [other for other in found if other.name != here.name]
+    if here.name.startswith(PREFIX):
+        runs = sorted(run for run in here.parent.parent.iterdir() if run.name != here.parent.name)
+        beside += [newest for run in runs if (newest := latest_checkpoint(run)) is not None]
+    return beside
+
+
+def _name(path: Path) -> str:
+    """What a checkpoint is called where there is little room."""
+    return f"{path.parent.name}, update {updates_of(path)}" if path.name.startswith(PREFIX) else path.name
 
 
 class Compare(ipywidgets.VBox):
@@ -76,6 +85,9 @@ class Compare(ipywidgets.VBox):
             self._redraw()
         except DMHError as error:
             self.message.value = str(error)
+        except Exception as error:
+            self.message.value = f"it failed: {error!r}"  # nobody sees what a thread raises
+            raise
         finally:
             self.start.disabled = False
 
@@ -88,11 +100,11 @@ class Compare(ipywidgets.VBox):
 
     @property
     def _both(self) -> list[tuple[str, Session]]:
-        """Each session with its name, the name of its folder where two have one label."""
+        """Each session with its name: that of a file it is from, or of a folder where two have one label."""
         sessions: Sequence[Session] = [self._session, *([self.other] if self.other else [])]
-        labels = [session.label for session in sessions]
+        labels = [session.source or session.label for session in sessions]
         if len(set(labels)) < len(labels):
-            labels = [f"{number}: {s.checkpoint.path.name}" for number, s in enumerate(sessions, 1)]
+            labels = [f"{number}: {_name(s.checkpoint.path)}" for number, s in enumerate(sessions, 1)]
         return list(zip(labels, sessions, strict=True))
 
     def _redraw(self, _: Any = None) -> None:

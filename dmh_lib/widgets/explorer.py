@@ -190,6 +190,9 @@ class Explorer(ipywidgets.VBox):
             self._show(session)
         except DMHError as error:
             self.message.value = str(error)
+        except Exception as error:
+            self.message.value = f"it failed: {error!r}"  # nobody sees what a thread raises
+            raise
         finally:
             self.progress.layout.visibility = "hidden"
             self.play.disabled = self.load.disabled = self.recall.disabled = False

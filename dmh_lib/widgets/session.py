@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import Checkpoint
-from dmh_lib.envs import GridRules, room_of
+from dmh_lib.envs import ROOMS, GridRules, room_of
 from dmh_lib.errors import SettingError
 from dmh_lib.explore import Decision, Episode, decide, live, read_life, relive, write_life
 from dmh_lib.explore.subgoals import Reading, StateSubgoals, valuable_goals
@@ -31,6 +32,7 @@ class Session:
 
     Attributes:
         life: the episodes of the last `play` or `load`; empty before.
+        source: the name of the file that it comes from, if any.
         task, goal: its task, and the hidden cells (n, 2).
         optimum: largest return there.
 
@@ -40,9 +42,16 @@ class Session:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint, self.model = checkpoint, checkpoint.model
-        self.rules: GridRules = room_of(str(checkpoint.env_id))
+        if checkpoint.env_id not in ROOMS:
+            problem = f"field 'env_id': trained for {checkpoint.env_id}, which is no dark room"
+            raise SettingError(f"{checkpoint.path}: {problem}; take an agent of one")
+        self.rules: GridRules = room_of(checkpoint.env_id)
         if self.rules.permuted:
-            raise SettingError(f"environment: {checkpoint.env_id} hides no place to look for; take another")
+            problem = f"field 'env_id': {checkpoint.env_id} hides no place to look for"
+            raise SettingError(f"{checkpoint.path}: {problem}; take an agent of another room")
+        if not (checkpoint.split.test and checkpoint.split.train):
+            problem = "field 'split': no tasks are held out, or none were trained on"
+            raise SettingError(f"{checkpoint.path}: {problem}; train on data that `dmh data make` made")
         self.label = label_of(self.model.config)
         self.tasks: dict[str, NDArray[np.int64]] = {
             "held out": checkpoint.split.tasks("test"),
@@ -51,7 +60,7 @@ class Session:
         self.play_config = checkpoint.play
         self.readings = self._readings()
         self.life: tuple[Episode, ...] = ()
-        self.seed = 0
+        self.seed, self.source = 0, ""
 
     def _readings(self) -> dict[str, Reading]:
         """The ways in which sub-goals can be shown in the room, the more telling one first."""
@@ -102,14 +111,14 @@ class Session:
     def load(self, path: str | os.PathLike[str], run: int, most: int) -> None:
         """Lead the agent through a lifetime from a file, whoever lived it; see `read_life`."""
         task, episodes = read_life(path, str(self.checkpoint.env_id), run, most)
-        self._look_at(task, 0, relive(self.agent(), episodes))
+        self._look_at(task, 0, relive(self.agent(), episodes), Path(path).name)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the lifetime to a file; see `write_life`."""
         write_life(path, self.life, str(self.checkpoint.env_id), self.task)
 
-    def _look_at(self, task: int, seed: int, life: Sequence[Episode]) -> None:
-        self.task, self.seed, self.life = task, seed, tuple(life)
+    def _look_at(self, task: int, seed: int, life: Sequence[Episode], source: str = "") -> None:
+        self.task, self.seed, self.life, self.source = task, seed, tuple(life), source
         self.goal: NDArray[np.int64] = self.rules.targets([task])[0]
         self.optimum = float(self.rules.optimal_returns([task])[0])
 

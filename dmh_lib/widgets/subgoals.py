@@ -18,6 +18,8 @@ WIDE = {"width": "460px"}
 def overview_figure(session: Session, episode: int, reading: str | None = None) -> go.Figure:
     """Returns of all episodes, one marked, and how far their sub-goals, so read, lie from the goal."""
     title, subtitle, distances = f"{session.label}, task {session.task}", "", np.zeros(0)
+    if session.source:
+        title = f"task {session.task}, as in {session.source}"  # the returns are not the agent's own
     if reading is not None:
         distances = session.distances(reading)
         correlation = rank_correlation(distances, session.returns)

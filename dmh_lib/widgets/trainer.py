@@ -16,7 +16,7 @@ from dmh_lib.checkpoints import latest_checkpoint, load_checkpoint, load_trainin
 from dmh_lib.data.histories import make_histories
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.envs import TaskSplit, room_of
-from dmh_lib.errors import DMHError
+from dmh_lib.errors import DMHError, SettingError
 from dmh_lib.evaluation import evaluate_on_tasks
 from dmh_lib.methods import method_of
 from dmh_lib.presets import PRESETS, preset_named
@@ -118,6 +118,8 @@ class LiveTraining(ipywidgets.VBox):
     def _train(self, resume: bool) -> None:
         folder = Path(self.folder.value)
         try:
+            if not self.folder.value.strip():
+                raise SettingError("folder: is empty; name one that the run goes to")
             self.message.value = "making the histories to learn from …"
             settings, data = preset_named(self.preset.value).settings, self._data
             updates = self.updates.value
@@ -139,6 +141,9 @@ class LiveTraining(ipywidgets.VBox):
             self.message.value = f"update {done:,} of {updates:,}: {word}"
         except DMHError as error:
             self.message.value = str(error)
+        except Exception as error:
+            self.message.value = f"it failed: {error!r}"  # nobody sees what a thread raises
+            raise
         finally:
             self.start.disabled = self.resume.disabled = False
             self.stop.disabled = True
@@ -183,7 +188,10 @@ class LiveTraining(ipywidgets.VBox):
 
     def _loss(self) -> go.Figure:
         rows = pd.DataFrame(self.losses, columns=["update", "loss"])
-        return _small(figures.lines({"loss": (rows["update"], rows["loss"])}, "loss", "update", "loss"))
+        figure = figures.lines({"loss": (rows["update"], rows["loss"])}, "loss", "update", "loss")
+        if rows.empty:
+            figure.update_yaxes(range=[0, 2])
+        return self._small(figure)
 
     def _score(self) -> go.Figure:
         rows = pd.DataFrame(self.scores, columns=["update", "first", "last"])
@@ -194,8 +202,9 @@ class LiveTraining(ipywidgets.VBox):
         figure = figures.lines(series, "on held-out tasks", "update", "percent of optimum")
         figure.update_traces(mode="lines+markers", marker={"size": 8})
         figure.update_yaxes(range=[-2, 104])
-        return _small(figure)
+        return self._small(figure)
 
-
-def _small(figure: go.Figure) -> go.Figure:
-    return figure.update_layout(width=470, height=380)
+    def _small(self, figure: go.Figure) -> go.Figure:
+        if not self.losses:
+            figure.update_xaxes(range=[0, self.updates.value])
+        return figure.update_layout(width=470, height=380)
