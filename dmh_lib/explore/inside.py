@@ -77,7 +77,8 @@ def chunk_attention(
         now: an episode that goes on.
 
     Returns:
-        weights (layers, heads, L, L), rows attending to columns, and the names of the L tokens.
+        weights (layers, heads, L, L), rows attending to columns, and the names of the L tokens, with
+            steps counted from 0 in the episode.
     """
     c, device = model.config.chunk_len, model.obs_mean.device
     start = len(now) // c * c
@@ -92,10 +93,11 @@ def chunk_attention(
         model.scale_actions(actions),
         rewards,
     )
-    names = ["sub-goal", *(f"step {step}" for step in range(1, steps + 1))]
+    numbers = range(start, start + steps)  # in the episode, from 0
+    names = ["sub-goal", *(f"step {step}" for step in numbers)]
     if model.config.tokens == "paper":
         parts = ("sub-goal", "state", "action", "reward")
-        names = [f"{part} {step}" for step in range(1, steps + 1) for part in parts]
+        names = [f"{part} {step}" for step in numbers for part in parts]
         tokens, names = tokens[:, :-2], names[:-2]  # what the step that begins will do is not there yet
     weights = model.actor.transformer.attention(tokens)[:, 0]  # (layers, H, L, L)
     return weights.cpu().numpy(), names

@@ -48,7 +48,7 @@ def attention(weights: ArrayLike, names: Sequence[str], title: str) -> go.Figure
     figure = heatmap(np.where(hidden, 0.0, shown), title, "sees", "token", colorbar="weight")
     at = {"tickvals": list(range(len(names))), "ticktext": list(names)}
     figure.update_traces(zmin=0, zmax=1, colorscale="Blues", xgap=1, ygap=1)
-    figure.update_layout(width=470, height=420)
+    figure.update_layout(width=470, height=420, title_font_size=16)  # or a long title is cut
     figure.update_xaxes(**at)
     figure.update_yaxes(**at)
     return figure

@@ -79,6 +79,10 @@ def test_inside(explorer: ExplorerPage) -> None:
     expect(explorer.picture("what Mamba takes in and holds: chunk")).to_be_visible()
     attention = explorer.picture("attention before step 6, layer")
     expect(attention.locator(".gtitle")).to_contain_text("mean over heads")
+    frame, title = attention.bounding_box(), attention.locator(".gtitle").bounding_box()
+    assert frame is not None
+    assert title is not None
+    assert title["x"] + title["width"] <= frame["x"] + frame["width"]  # nothing is cut
     head = explorer.panel.locator("select").filter(has_text="mean over heads")
     after(lambda: head.select_option("head 2"), attention)
     expect(attention.locator(".gtitle")).to_contain_text("head 2")

@@ -81,7 +81,7 @@ def test_attention_within_the_chunk_makes_the_decision(tokens: str, steps: int) 
     said = decide(agent, [], now)
     weights, names = chunk_attention(agent.model, said.subgoal, now)
     in_chunk = steps % 5 + 1
-    assert names[-1] == (f"step {in_chunk}" if tokens == "fused" else f"state {in_chunk}")
+    assert names[-1] == (f"step {steps}" if tokens == "fused" else f"state {steps}")
     assert weights.shape == (3, 4, len(names), len(names))
     assert len(names) == (1 + in_chunk if tokens == "fused" else 4 * in_chunk - 2)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
