@@ -41,11 +41,14 @@ test: .venv/installed
 lab: .venv/installed
 	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks
 
-# open the address that it prints; it holds a token, without which the page stays closed
+# open the address that it prints; it holds a token, without which the page stays closed. A page that is closed
+# leaves its kernel behind, half a gigabyte, which is ended after ten minutes
 explorer: .venv/installed
 	@checkpoint=$$(cd "$(CHECKPOINT)" && pwd) && \
 	DMH_CHECKPOINT="$$checkpoint" JUPYTER_PATH="$$(pwd)/notebooks/app" \
-	$(BIN)/voila --Voila.ip=127.0.0.1 --token --no-browser --template=dmh notebooks/app/explorer.ipynb
+	$(BIN)/voila --Voila.ip=127.0.0.1 --token --no-browser --template=dmh \
+		--MappingKernelManager.cull_interval=60 --MappingKernelManager.cull_idle_timeout=600 \
+		notebooks/app/explorer.ipynb
 
 screenshots: .venv/installed
 	mkdir -p docs/screenshots
