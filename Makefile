@@ -20,6 +20,8 @@ CHECKPOINT = checkpoints/darkroom-dm-h
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
 	@echo "compiling the CPU kernels once, about a minute"
 	$(BIN)/python -c "from dmh_lib.warm_up import warm_up; warm_up(progress=True)"
+	@# or JupyterLab asks whether to fetch news from another host, in a box that covers part of the page
+	$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
 	touch $@
 
 walkthrough: .venv/installed
@@ -44,8 +46,7 @@ lab: .venv/installed
 # open the address that it prints; it holds a token, without which the page stays closed. A page that is closed
 # leaves its kernel behind, half a gigabyte, which is ended after ten minutes
 explorer: .venv/installed
-	@checkpoint=$$(cd "$(CHECKPOINT)" && pwd) && \
-	DMH_CHECKPOINT="$$checkpoint" JUPYTER_PATH="$$(pwd)/notebooks/app" \
+	DMH_CHECKPOINT="$(CHECKPOINT)" JUPYTER_PATH="$$(pwd)/notebooks/app" \
 	$(BIN)/voila --Voila.ip=127.0.0.1 --token --no-browser --template=dmh \
 		--MappingKernelManager.cull_interval=60 --MappingKernelManager.cull_idle_timeout=600 \
 		notebooks/app/explorer.ipynb
