@@ -88,6 +88,19 @@ def test_fetch_and_convert(
     assert "which no array needs" in fails(capsys, "data", "convert", str(bad), str(tmp_path / "bad.hdf5"))
 
 
+def test_behaviour_and_collect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = ["--hidden", "8", "--batch-size", "8", "--random-steps", "20", "--judged-episodes", "1"]
+    main(["data", "behaviour", "--env", "hopper", "--steps", "30", *few])
+    assert "policies in runs/behaviour/hopper" in capsys.readouterr().out
+    main(["data", "collect", "runs/behaviour/hopper", "--kind", "expert", "--steps", "20"])
+    assert "wrote data/hopper-expert.hdf5" in capsys.readouterr().out
+    assert read_hdf5("data/hopper-expert.hdf5").metadata["kind"] == "expert"
+    assert "holds a run already" in fails(capsys, "data", "behaviour", "--env", "hopper")
+
+
 def test_the_paper_s_amount_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     main(["data", "make", "--env", "darkroomeps", "--paper", "searcher", "--runs-per-task", "1"])

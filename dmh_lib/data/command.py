@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, arg, subcommand
 
+from dmh_lib.behaviour.config import BehaviourConfig
 from dmh_lib.console import print_fields, watched
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.mazes import MazeDataConfig
@@ -152,14 +153,59 @@ class Convert:
 
 
 @dataclass(frozen=True)
+class Behaviour:
+    """Learn a policy for MuJoCo with soft actor-critic, and keep one for each point of its curve."""
+
+    config: Annotated[BehaviourConfig, arg(name="")] = field(default_factory=BehaviourConfig)
+    out: Path | None = None
+    """Folder of the run; runs/behaviour/ENV if left out."""
+    resume: bool = False
+    """Go on with a run that was interrupted, or with more steps."""
+
+    def run(self) -> None:
+        from dmh_lib.behaviour.learn import learn
+
+        out = self.out or Path("runs/behaviour") / self.config.env
+        curve = learn(self.config, out, resume=self.resume, progress=watched())
+        print(curve.tail(5).to_string(index=False))
+        print(f"policies in {out}")
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Make a dataset in D4RL's manner from the policies of `dmh data behaviour`."""
+
+    policies: Positional[Path]
+    """Folder of their run."""
+    kind: Literal["medium", "medium-replay", "medium-expert", "expert"] = "medium"
+    """medium: one of D4RL's score 40; expert: the best; medium-replay: all up to the medium one."""
+    steps: int = 1_000_000
+    out: Path | None = None
+    """HDF5 file to write; data/RUN-KIND.hdf5 if left out."""
+    seed: int = 0
+
+    def run(self) -> None:
+        from dmh_lib.behaviour.collect import make_dataset
+        from dmh_lib.data import write_hdf5
+
+        out = self.out or Path("data") / f"{self.policies.name}-{self.kind}.hdf5"
+        trajectories = make_dataset(self.policies, self.kind, self.steps, seed=self.seed, progress=watched())
+        write_hdf5(trajectories, out)
+        print(f"wrote {out}")
+        print_fields(trajectories.summary())
+
+
+@dataclass(frozen=True)
 class Data:
-    """Make, fetch, convert or look at datasets."""
+    """Make, collect, fetch, convert or look at datasets."""
 
     command: (
         Annotated[Make, subcommand("make")]
         | Annotated[Info, subcommand("info")]
         | Annotated[Fetch, subcommand("fetch")]
         | Annotated[Convert, subcommand("convert")]
+        | Annotated[Behaviour, subcommand("behaviour")]
+        | Annotated[Collect, subcommand("collect")]
     )
 
     def run(self) -> None:

@@ -1,0 +1,183 @@
+"""Policies: learned by the real learner, kept without pickles, resumed, and mixed into datasets."""
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dmh_lib.behaviour import collect as collecting
+from dmh_lib.behaviour.collect import collect, make_dataset
+from dmh_lib.behaviour.config import BehaviourConfig
+from dmh_lib.behaviour.learn import judge, learn
+from dmh_lib.behaviour.policy import GaussianPolicy, load_policy, save_policy
+from dmh_lib.errors import CheckpointError, SettingError
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+SMALL = {"hidden": 16, "batch_size": 16, "random_steps": 60, "save_every": 80, "judged_episodes": 1}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two points of Hopper's curve."""
+    out = tmp_path_factory.mktemp("behaviour") / "hopper"
+    learn(BehaviourConfig("hopper", steps=160, **SMALL), out)
+    return out
+
+
+def test_a_run_keeps_a_policy_for_each_point(run: Path) -> None:
+    names = ["step-00000080.safetensors", "step-00000160.safetensors"]
+    assert sorted(path.name for path in (run / "policies").iterdir()) == names
+    curve = json.loads((run / "curve.json").read_text())["curve"]
+    assert [point["step"] for point in curve] == [80, 160]
+    policy, about = load_policy(run / "policies" / names[1])
+    assert about["env_id"] == "Hopper-v5"
+    assert about["return"] == curve[1]["return"]
+    np.testing.assert_allclose(judge(policy, "Hopper-v5", 1, seed=1000).mean(), about["return"])
+    assert about["score"] == pytest.approx(100 * (about["return"] + 20.272305) / (3234.3 + 20.272305))
+
+
+def test_the_policy_is_the_learner_s_actor(run: Path) -> None:
+    """The actor in the learner's state and the policy's file say the same."""
+    from stable_baselines3 import SAC
+
+    state = load_file(run / "state" / "learner.safetensors")
+    model = SAC("MlpPolicy", gym.make("Hopper-v5"), policy_kwargs={"net_arch": [16, 16]}, device="cpu")
+    model.policy.load_state_dict(
+        {name.removeprefix("policy:"): value for name, value in state.items() if name.startswith("policy:")}
+    )
+    policy, _ = load_policy(run / "policies" / "step-00000160.safetensors")
+    seen = np.random.default_rng(0).normal(size=(7, 11))
+    theirs, _ = model.predict(seen, deterministic=True)
+    np.testing.assert_allclose(policy.act(seen), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_goes_on(run: Path, tmp_path: Path) -> None:
+    """What is put down is taken up: weights, moments, memory; and other settings are refused."""
+    out, config = tmp_path / "run", BehaviourConfig("Pendulum-v1", steps=80, **SMALL)
+    first = learn(config, out)
+    before = load_file(out / "state" / "learner.safetensors")
+    assert first["score"].isna().all()
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        learn(config, out)
+    again = learn(config, out, resume=True)  # nothing is left to do
+    assert again["step"].tolist() == [80]
+    more = learn(BehaviourConfig("Pendulum-v1", steps=160, **SMALL), out, resume=True)
+    assert more["step"].tolist() == [80, 160]
+    after = load_file(out / "state" / "learner.safetensors")
+    assert after["critic:0:step"] == before["critic:0:step"] + 80  # the moments went on
+    memory = load_file(out / "state" / "replay.safetensors")
+    assert len(memory["rewards"]) == 160
+    other = BehaviourConfig("Pendulum-v1", steps=160, **SMALL | {"hidden": 8})
+    with pytest.raises(CheckpointError, match="field 'config'"):
+        learn(other, out, resume=True)
+    (out / "state" / "learner.safetensors").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="broken"):
+        learn(config, out, resume=True)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Nothing-v0"])
+def test_environments_that_do_not_fit(env: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="environment: "):
+        learn(BehaviourConfig(env, steps=10), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(SettingError, match="save_every"):
+        BehaviourConfig(save_every=0)
+
+
+def test_actions_keep_their_bounds() -> None:
+    torch.manual_seed(0)
+    policy = GaussianPolicy(3, [-1.0, 0.0], [1.0, 5.0], hidden=8)
+    seen = 100 * np.random.default_rng(0).normal(size=(50, 3))
+    drawn = policy.act(seen, torch.Generator().manual_seed(0))
+    assert (drawn >= [-1, 0]).all()
+    assert (drawn <= [1, 5]).all()
+    np.testing.assert_array_equal(drawn, policy.act(seen, torch.Generator().manual_seed(0)))
+    assert not np.array_equal(drawn, policy.act(seen))
+
+
+def test_files_that_are_no_policy(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_policy(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="no policy, or broken"):
+        load_policy(path)
+    save_policy(GaussianPolicy(3, [-1.0], [1.0], hidden=8), path, {"score": 1})
+    assert load_policy(path)[1] == {"score": 1}
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="no policy, or broken"):
+        load_policy(path)
+
+
+# ---------------------------------------------------------------------- datasets
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A run with a made-up curve: the first action of policy k is a sign of it."""
+    scores = [5.0, 31.0, 44.0, 95.0, 60.0]
+    points = []
+    for number, score in enumerate(scores):
+        policy = GaussianPolicy(11, [-1.0] * 3, [1.0] * 3, hidden=4)
+        with torch.no_grad():
+            policy.mu.weight.zero_()
+            policy.mu.bias.fill_(0.2 * number - 0.4)
+            policy.log_std.weight.zero_()
+            policy.log_std.bias.fill_(-20)
+        step = 10 * (number + 1)
+        save_policy(policy, tmp_path / f"policies/step-{step:08d}.safetensors", {"env_id": "Hopper-v5"})
+        points.append({"step": step, "score": score})
+    (tmp_path / "curve.json").write_text(json.dumps({"config": {}, "curve": points}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "sources"),
+    [("medium", [2]), ("expert", [3]), ("medium-expert", [2, 3]), ("medium-replay", [0, 1, 2])],
+)
+def test_what_is_mixed(mixed: Path, kind: str, sources: list[int]) -> None:
+    data = make_dataset(mixed, kind, 90)
+    who = np.rint((np.arctanh(data.actions[:, 0]) + 0.4) / 0.2).astype(int)  # (N,)
+    assert list(dict.fromkeys(who.tolist())) == sources
+    counts = np.bincount(who, minlength=5)[sources]
+    assert (counts >= 90 // len(sources)).all()
+    assert [source["file"] for source in data.metadata["policies"]] == [
+        f"step-{10 * (number + 1):08d}.safetensors" for number in sources
+    ]
+    assert data.metadata["env_id"] == "Hopper-v5"
+    assert all(episode.terminated or episode.truncated for episode in data)
+    assert make_dataset(mixed, kind, 90).data_hash() == data.data_hash()
+    assert make_dataset(mixed, kind, 90, seed=1).data_hash() != data.data_hash()
+
+
+def test_the_data_are_what_the_environment_says(mixed: Path) -> None:
+    """Played again from the same seed, the actions bring the same rewards and observations."""
+    policy, _ = load_policy(mixed / "policies" / "step-00000010.safetensors")
+    data = collect([policy], "Hopper-v5", 50, seed=3)
+    env = gym.make("Hopper-v5")
+    for number, episode in enumerate(data):
+        observation, _ = env.reset(seed=3 if number == 0 else None)
+        for step in range(len(episode)):
+            np.testing.assert_allclose(episode.observations[step], observation, rtol=1e-5, atol=1e-6)
+            observation, reward, terminated, truncated, _ = env.step(episode.actions[step])
+            assert episode.rewards[step] == pytest.approx(reward, rel=1e-5)
+        assert (episode.terminated, episode.truncated) == (terminated, truncated)
+    env.close()
+
+
+def test_runs_that_are_none(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(CheckpointError, match="no run here"):
+        make_dataset(tmp_path_factory.mktemp("empty"), "medium")
+    with pytest.raises(SettingError, match="kind"):
+        make_dataset(mixed, "simple")
+    (mixed / "curve.json").write_text('{"config": {}, "curve": [{"step": 10, "score": null}]}')
+    with pytest.raises(CheckpointError, match="without scores"):
+        make_dataset(mixed, "medium")
+    assert collecting.MEDIUM == 40
