@@ -266,6 +266,9 @@ def _print_summary(summary: dict[str, Any]) -> None:
         print(
             f"last episode: {summary['percent_of_optimum']:.1f} % of optimum (95 %: {low:.1f} … {high:.1f})"
         )
+    if "d4rl_score" in summary:
+        low, high = summary["d4rl_interval_95"]
+        print(f"last episode: D4RL's score {summary['d4rl_score']:.1f} (95 %: {low:.1f} … {high:.1f})")
 
 
 if __name__ == "__main__":

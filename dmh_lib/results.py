@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from dmh_lib.envs.scores import find_references, normalised_scores
 from dmh_lib.errors import DataError
 from dmh_lib.files import atomic_path
 from dmh_lib.statistics import estimate, score_array
@@ -85,7 +86,8 @@ def summarise(table: pd.DataFrame, method: str | None = None) -> dict[str, Any]:
     """The figures of one method, the first in the table if none is named, as plain JSON values.
 
     `return_by_episode` and `percent_by_episode` are means over tasks and seeds; `percent_of_optimum` is the
-    last episode's, with its 95 % interval and per evaluation seed; None where no optimum is known.
+    last episode's, with its 95 % interval and per evaluation seed; None where no optimum is known. Where D4RL
+    has reference returns, `d4rl_score` is the last episode's normalised score.
     """
     method = next(iter(table["method"]), None) if method is None else method
     mine = table[table["method"] == method]
@@ -114,6 +116,10 @@ def summarise(table: pd.DataFrame, method: str | None = None) -> dict[str, Any]:
             "by_seed": {str(seed): value for seed, value in by_seed.items()},
             "mean_optimum": round(float(last["optimum"].mean()), 4),
         }
+    if find_references(summary["env_id"]) is not None:
+        last_return = curves(mine, "return").iloc[-1][["mean", "low", "high"]].to_numpy(np.float64)
+        score, *interval = normalised_scores(summary["env_id"], last_return).round(2).tolist()
+        summary |= {"d4rl_score": score, "d4rl_interval_95": interval}
     return summary
 
 

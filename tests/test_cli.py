@@ -399,3 +399,8 @@ def test_a_d4rl_file_loads_trains_and_evaluates(tmp_path: Path, capsys: pytest.C
     assert len(summary["return_by_episode"]) == 2
     assert all(np.isfinite(summary["return_by_episode"]))
     assert summary["split"] is None
+    expected = 100 * (summary["return_by_episode"][-1] + 20.272305) / (3234.3 + 20.272305)
+    assert summary["d4rl_score"] == pytest.approx(expected, abs=0.01)
+    low, high = summary["d4rl_interval_95"]
+    assert low <= summary["d4rl_score"] <= high
+    assert "D4RL's score" in capsys.readouterr().out

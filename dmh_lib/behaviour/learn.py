@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from dmh_lib.behaviour.config import BehaviourConfig
 from dmh_lib.behaviour.policy import GaussianPolicy, save_policy
-from dmh_lib.envs.scores import normalised_scores
+from dmh_lib.envs.scores import find_references, normalised_scores
 from dmh_lib.errors import CheckpointError, SettingError
 from dmh_lib.files import read_json, write_json
 
@@ -91,10 +91,8 @@ def judge(policy: GaussianPolicy, env_id: str, episodes: int, *, seed: int = 0) 
 
 
 def _point(env: str, returns: np.ndarray[Any, Any]) -> dict[str, Any]:
-    try:
-        score = float(normalised_scores(env, returns.mean()))
-    except SettingError:  # D4RL has no such environment
-        score = None
+    known = find_references(env) is not None
+    score = float(normalised_scores(env, returns.mean())) if known else None
     return {"return": float(returns.mean()), "std": float(returns.std()), "score": score}
 
 

@@ -20,17 +20,20 @@ REFERENCE_RETURNS: dict[str, tuple[float, float]] = {  # of a random policy and 
 }
 
 
-def reference_returns(name: str) -> tuple[float, float]:
-    """D4RL's reference returns, lowest and highest, by dataset (hopper-medium-v2) or environment (Hopper-v5).
-
-    Raises SettingError for names that D4RL gives no references for.
-    """
+def find_references(name: str) -> tuple[float, float] | None:
+    """D4RL's reference returns, lowest and highest, of a dataset (hopper-medium-v2) or environment."""
     plain = re.sub(r"-v\d+$", "", name.lower())
-    for known, returns in REFERENCE_RETURNS.items():
-        if plain == known or plain.startswith(f"{known}-"):
-            return returns
-    known_names = ", ".join(REFERENCE_RETURNS)
-    raise SettingError(f"score: D4RL has no reference returns for '{name}'; it has them for {known_names}")
+    found = (known for known in REFERENCE_RETURNS if plain == known or plain.startswith(f"{known}-"))
+    return REFERENCE_RETURNS.get(next(found, ""))
+
+
+def reference_returns(name: str) -> tuple[float, float]:
+    """What `find_references` finds; raises SettingError where D4RL gives none."""
+    found = find_references(name)
+    if found is None:
+        known = ", ".join(REFERENCE_RETURNS)
+        raise SettingError(f"score: D4RL has no reference returns for '{name}'; it has them for {known}")
+    return found
 
 
 def normalised_scores(name: str, returns: ArrayLike) -> NDArray[np.float64]:
