@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,15 @@ def test_train_resumes(run: Path, data: Path, capsys: pytest.CaptureFixture[str]
     assert "trained 6 updates" in capsys.readouterr().out
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: what a script starts in the background ignores it, these tests among it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_training_is_interrupted_and_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +236,7 @@ def test_training_is_interrupted_and_goes_on(
     assert "trained 6 updates" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_is_interrupted_says_so_in_a_line(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
