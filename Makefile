@@ -32,8 +32,13 @@ walkthrough: .venv/installed
 	done
 	@echo "executed notebooks: $(NOTEBOOKS)/, pictures: figures/, checkpoint: runs/darkroom/"
 
+# what learns MuJoCo's policies, half a gigabyte that only tests and data need
+.venv/behaviour: .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[behaviour]'
+	touch $@
+
 # the tests of pages share one page; its server, its kernel and the browser have the cores to themselves
-test: .venv/installed
+test: .venv/behaviour
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -7,7 +7,6 @@ checkpoint-00001500/
     training.json          update number, sampler state, loss history
 """
 
-import math
 import os
 import platform
 import secrets
@@ -32,8 +31,8 @@ from dmh_lib.methods import Method, method_named, name_of
 from dmh_lib.models import ActionModel, ModelConfig
 
 T = TypeVar("T")
-SMALL = 2**22
-"""Product of the three largest sizes of a model that fits into any memory."""
+SMALL_SIZE, SMALL_COUNT = 512, 16
+"""A model none of whose sizes, and of whose layers and expansions, is larger takes less than a gigabyte."""
 
 FORMAT_VERSION = 1
 FIRST_METHOD = "dm-h"  # what checkpoints hold that name no method
@@ -269,9 +268,12 @@ def _shapes(method: Method, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     A stranger chose the sizes, so unless all are small they are found without memory for them. That makes
     PyTorch import its compiler, which takes two seconds.
     """
-    sizes = sorted(size for size in asdict(config).values() if isinstance(size, int))
-    place = "cpu" if math.prod(sizes[-3:]) <= SMALL else "meta"
-    with torch.random.fork_rng(devices=[]), torch.device(place):
+    small = all(
+        size <= (SMALL_COUNT if name.endswith("layers") or name == "expand" else SMALL_SIZE)
+        for name, size in asdict(config).items()
+        if isinstance(size, int)
+    )
+    with torch.random.fork_rng(devices=[]), torch.device("cpu" if small else "meta"):
         return {name: tuple(tensor.shape) for name, tensor in method.model(config).state_dict().items()}
 
 

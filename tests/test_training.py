@@ -31,6 +31,7 @@ from dmh_lib.models import AD, DMH, ADConfig, ATConfig, DMHConfig, DTConfig, Ste
 from dmh_lib.training import TrainConfig, train
 
 MODEL = DMHConfig.small(2, 5, d_model=16, d_state=4, dropout=0.1)
+TINY = {"most_chunks": 1, "d_state": 1, "subgoal_dim": 1, "chunk_len": 1}  # beside one absurd size
 CONTEXTS = ContextConfig(4)
 TRAINING = TrainConfig(updates=12, batch_size=4, warmup=3, log_every=2, checkpoint_every=7)
 
@@ -345,6 +346,7 @@ def test_nothing_there(tmp_path: Path) -> None:
         ("checkpoint.json", {"model": {"obs_dim": 2}}, "action_dim"),
         ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=32).to_dict()}, "shape"),
         ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=2**20).to_dict()}, "shape"),
+        ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=2**17, **TINY).to_dict()}, "shape"),
         ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=2**40).to_dict()}, "overflow"),
         ("checkpoint.json", {"play": {"temperature": -1}}, "temperature"),
         ("checkpoint.json", {"play": {"speed": 1}}, "speed"),

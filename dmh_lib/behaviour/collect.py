@@ -4,19 +4,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import gymnasium as gym
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from dmh_lib.behaviour.config import Kind
 from dmh_lib.behaviour.learn import CURVE, POLICIES
 from dmh_lib.behaviour.policy import GaussianPolicy, load_policy
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import CheckpointError, require_choice
 from dmh_lib.files import read_json
 
-KINDS = ("medium", "medium-replay", "medium-expert", "expert")
 MEDIUM = 40.0
 """D4RL's score that a medium policy comes nearest to."""
 
@@ -41,8 +42,7 @@ def collect(
         for number, policy in enumerate(policies):
             have = 0
             while have < share:
-                fresh = not lengths
-                observation, _ = env.reset(seed=seed if fresh else None)
+                observation, _ = env.reset(seed=None if lengths else seed)
                 ended, length = [False, False], 0
                 while not any(ended):
                     action = policy.act(observation[None], generator)[0]
@@ -83,7 +83,7 @@ def make_dataset(
         CheckpointError: the run is missing or broken.
         SettingError: there is no such kind.
     """
-    require_choice("kind", kind, KINDS)
+    require_choice("kind", kind, get_args(Kind))
     folder = Path(run)
     if not (folder / CURVE).is_file():
         raise CheckpointError(f"{folder}: no run here ({CURVE} is missing); `dmh data behaviour` makes one")

@@ -1,8 +1,7 @@
-"""Soft actor-critic by Stable-Baselines3, with checkpoints that hold no pickle and a curve of scores."""
+"""Soft actor-critic by SBX, with checkpoints that hold no pickle and a curve of scores."""
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.numpy import load_file, save_file
 from tqdm.auto import tqdm
 
 from dmh_lib.behaviour.config import BehaviourConfig
@@ -22,7 +21,7 @@ from dmh_lib.envs.scores import find_references, normalised_scores
 from dmh_lib.errors import CheckpointError, SettingError
 from dmh_lib.files import read_json, write_json
 
-CURVE, STATE, POLICIES = "curve.json", "state", "policies"
+CURVE, STATE, POLICIES = "curve.json", "state-", "policies"
 _COUNTERS = ("num_timesteps", "_n_updates")
 _REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
@@ -37,7 +36,7 @@ def learn(
 
     Args:
         config: what to learn.
-        out: folder: `policies/step-….safetensors`, `curve.json`, and `state/` to resume from.
+        out: folder: `policies/step-….safetensors`, `curve.json`, and `state-…/` to resume from.
         resume: go on from what is there; the settings but `steps` must be the same.
         progress: show a bar.
 
@@ -49,13 +48,11 @@ def learn(
         CheckpointError: the folder is another run's, or broken.
     """
     folder = Path(out)
-    begun = (folder / CURVE).exists()
-    if begun and not resume:
+    if (folder / CURVE).exists() and not resume:
         raise CheckpointError(f"{folder}: holds a run already; give --resume or another folder")
-    model = _model(config)
-    curve = list[dict[str, Any]]()
-    if begun:
-        curve = _take_up(model, config, folder)
+    states = _states(folder)
+    model = _model(config, int(states[-1].name.removeprefix(STATE)) if states else 0)
+    curve = _take_up(model, config, folder) if states else []
     folder.mkdir(parents=True, exist_ok=True)
     bar = tqdm(total=config.steps, initial=model.num_timesteps, desc=config.env, disable=not progress)
     with bar:
@@ -69,13 +66,13 @@ def learn(
             curve.append(point)
             name = f"step-{model.num_timesteps:08d}.safetensors"
             save_policy(policy, folder / POLICIES / name, {"env_id": config.env_id, **point})
-            _put_down(model, folder)
             write_json(folder / CURVE, {"config": asdict(config), "curve": curve})
+            _put_down(model, folder)
             bar.set_postfix({"return": f"{point['return']:.0f}"})
     return pd.DataFrame(curve)
 
 
-def judge(policy: GaussianPolicy, env_id: str, episodes: int, *, seed: int = 0) -> np.ndarray[Any, Any]:
+def judge(policy: GaussianPolicy, env_id: str, episodes: int, *, seed: int = 0) -> NDArray[Any]:
     """Returns (episodes,) of a policy that takes the mean action."""
     env = gym.make(env_id)
     returns = np.zeros(episodes)
@@ -90,18 +87,17 @@ def judge(policy: GaussianPolicy, env_id: str, episodes: int, *, seed: int = 0) 
     return returns
 
 
-def _point(env: str, returns: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _point(env: str, returns: NDArray[Any]) -> dict[str, Any]:
     known = find_references(env) is not None
     score = float(normalised_scores(env, returns.mean())) if known else None
     return {"return": float(returns.mean()), "std": float(returns.std()), "score": score}
 
 
-# ---------------------------------------------------------------------- Stable-Baselines3's model
+# ---------------------------------------------------------------------- SBX's model
 
 
-def _model(config: BehaviourConfig) -> Any:
-    from stable_baselines3 import SAC  # two seconds to import
-
+def _model(config: BehaviourConfig, kept: int = 0) -> Any:
+    """A learner whose memory holds all steps, or those `kept` from before where they are more."""
     try:
         env = gym.make(config.env_id)
     except gym.error.Error as error:
@@ -109,81 +105,93 @@ def _model(config: BehaviourConfig) -> Any:
     if not isinstance(env.action_space, gym.spaces.Box) or not env.action_space.is_bounded():
         problem = f"has actions {env.action_space}, which have no bounds"
         raise SettingError(f"environment: {config.env_id} {problem}; take one with bounded actions")
+    try:  # six seconds to import
+        from sbx import SAC
+        from stable_baselines3.common.vec_env import DummyVecEnv
+    except ImportError as error:
+        raise SettingError("to learn policies: pip install -e '.[behaviour]'") from error
     return SAC(
         "MlpPolicy",
-        env,
+        DummyVecEnv([lambda: gym.make(config.env_id)] * config.copies),
         learning_rate=config.learning_rate,
-        buffer_size=config.steps,
+        buffer_size=max(config.steps, kept),
         learning_starts=config.random_steps,
         batch_size=config.batch_size,
+        gradient_steps=config.updates,
         policy_kwargs={"net_arch": [config.hidden, config.hidden]},
         seed=config.seed,
-        device="cpu",
     )
 
 
 def _policy(model: Any, config: BehaviourConfig) -> GaussianPolicy:
     """The actor alone."""
-    space, actor = model.action_space, model.actor
+    space = model.action_space
     policy = GaussianPolicy(model.observation_space.shape[0], space.low, space.high, config.hidden)
-    policy.body.load_state_dict(actor.latent_pi.state_dict())
-    policy.mu.load_state_dict(actor.mu.state_dict())
-    policy.log_std.load_state_dict(actor.log_std.state_dict())
+    layers = (policy.body[0], policy.body[2], policy.mu, policy.log_std)
+    for number, layer in enumerate(layers):
+        theirs = model.policy.actor_state.params["params"][f"Dense_{number}"]
+        layer.weight.data = torch.tensor(np.asarray(theirs["kernel"]).T).contiguous()  # JAX has (in, out)
+        layer.bias.data = torch.tensor(np.asarray(theirs["bias"]))
     return policy
 
 
-def _moments(model: Any) -> Iterator[tuple[str, torch.optim.Optimizer, Tensor]]:
-    """Every learned tensor with its optimizer and a name."""
-    optimizers = {"actor": model.actor, "critic": model.critic}
-    for name, part in optimizers.items():
-        for number, tensor in enumerate(part.optimizer.param_groups[0]["params"]):
-            yield f"{name}:{number}", part.optimizer, tensor
-    yield "entropy:0", model.ent_coef_optimizer, model.log_ent_coef
+def _learned(model: Any) -> dict[str, Any]:
+    """Weights and moments, JAX's trees."""
+    return {
+        "actor": model.policy.actor_state,
+        "critic": model.policy.qf_state,
+        "entropy": model.ent_coef_state,
+    }
+
+
+def _states(folder: Path) -> list[Path]:
+    """What there is to go on from, the newest last."""
+    return sorted(folder.glob(f"{STATE}*"))
 
 
 def _put_down(model: Any, folder: Path) -> None:
-    """Write all that is needed to go on, in place of what was there."""
-    fresh, place = folder / f".{STATE}", folder / STATE
+    """Write all that is needed to go on; what was there before goes once that is done."""
+    from jax.tree_util import keystr, tree_leaves_with_path
+
+    fresh, before = folder / ".state", _states(folder)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    tensors = {f"policy:{name}": value.contiguous() for name, value in model.policy.state_dict().items()}
-    tensors["entropy:value"] = model.log_ent_coef.detach()
-    for name, optimizer, tensor in _moments(model):
-        tensors |= {f"{name}:{key}": value for key, value in optimizer.state[tensor].items()}
-    save_file({name: value.clone() for name, value in tensors.items()}, fresh / "learner.safetensors")
+    leaves = {keystr(path): np.asarray(leaf) for path, leaf in tree_leaves_with_path(_learned(model))}
+    save_file(leaves, fresh / "learner.safetensors")
     memory = model.replay_buffer
     have = memory.buffer_size if memory.full else memory.pos
-    save_file(
-        {name: torch.from_numpy(getattr(memory, name)[:have]) for name in _REPLAY},
-        fresh / "replay.safetensors",
-    )
+    # each (rounds, copies, …)
+    save_file({name: getattr(memory, name)[:have] for name in _REPLAY}, fresh / "replay.safetensors")
     write_json(fresh / "counters.json", {name: int(getattr(model, name)) for name in _COUNTERS})
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
+    fresh.rename(folder / f"{STATE}{model.num_timesteps:08d}")
+    for old in before:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _take_up(model: Any, config: BehaviourConfig, folder: Path) -> list[dict[str, Any]]:
     """Put back what `_put_down` wrote; the curve so far."""
+    from jax.tree_util import keystr, tree_map_with_path
+
     try:
         known = read_json(folder / CURVE)
         if asdict(config) | {"steps": 0} != known["config"] | {"steps": 0}:
             problem = "field 'config': other settings; take those, or another folder"
             raise CheckpointError(f"{folder / CURVE}: {problem}")
-        place = folder / STATE
-        tensors, replay = (load_file(place / f"{name}.safetensors") for name in ("learner", "replay"))
-        model.policy.load_state_dict(
-            {name[7:]: value for name, value in tensors.items() if name.startswith("policy:")}
-        )
-        model.log_ent_coef.data.copy_(tensors["entropy:value"])
-        for name, optimizer, tensor in _moments(model):
-            optimizer.state[tensor] = {
-                key: tensors[f"{name}:{key}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{name}:{key}" in tensors  # none before the first update
-            }
+        place = _states(folder)[-1]
+        leaves, replay = (load_file(place / f"{name}.safetensors") for name in ("learner", "replay"))
+
+        def put_back(path: Any, leaf: Any) -> NDArray[Any]:
+            value = leaves[keystr(path)]
+            if value.shape != np.shape(leaf):
+                raise ValueError(f"{keystr(path)} has the shape {value.shape}, not {np.shape(leaf)}")
+            return value
+
+        learned = tree_map_with_path(put_back, _learned(model))
+        model.policy.actor_state, model.policy.qf_state = learned["actor"], learned["critic"]
+        model.ent_coef_state = learned["entropy"]
         memory, have = model.replay_buffer, len(replay["rewards"])
         for name in _REPLAY:
-            getattr(memory, name)[:have] = replay[name].numpy()
+            getattr(memory, name)[:have] = replay[name]
         memory.pos, memory.full = have % memory.buffer_size, have == memory.buffer_size
         counters = read_json(place / "counters.json")
         for name in _COUNTERS:
@@ -191,4 +199,4 @@ def _take_up(model: Any, config: BehaviourConfig, folder: Path) -> list[dict[str
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         raise CheckpointError(f"{folder}: broken ({error!r}); begin again in another folder") from error
     model.set_random_seed(config.seed + model.num_timesteps)
-    return list(known["curve"])
+    return [point for point in known["curve"] if point["step"] <= model.num_timesteps]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, subcommand
 
-from dmh_lib.behaviour.config import BehaviourConfig
+from dmh_lib.behaviour.config import BehaviourConfig, Kind
 from dmh_lib.console import print_fields, watched
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.mazes import MazeDataConfig
@@ -177,7 +177,7 @@ class Collect:
 
     policies: Positional[Path]
     """Folder of their run."""
-    kind: Literal["medium", "medium-replay", "medium-expert", "expert"] = "medium"
+    kind: Kind = "medium"
     """medium: one of D4RL's score 40; expert: the best; medium-replay: all up to the medium one."""
     steps: int = 1_000_000
     out: Path | None = None

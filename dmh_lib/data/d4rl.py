@@ -38,11 +38,11 @@ _PATIENCE = 30.0  # seconds without a byte
 
 
 def address_of(name: str, server: str | None = None) -> str:
-    """Where D4RL keeps a dataset such as "hopper-medium-replay-v2"; a whole address stays what it is.
+    """Where D4RL keeps a dataset such as "hopper-medium-replay-v2"; that of an .hdf5 file stays itself.
 
     Raises DataError for other names.
     """
-    if name.startswith(("http://", "https://")):
+    if name.startswith(("http://", "https://")) and name.endswith(".hdf5"):
         return name
     if (found := _NAME.fullmatch(name)) is None:
         example = "hopper-medium-v2, walker2d-medium-replay-v2, halfcheetah-expert-v2"

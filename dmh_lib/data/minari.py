@@ -135,10 +135,12 @@ def write_minari(
             observations=np.concatenate([episode.observations, episode.observations[-1:]]),
             actions=episode.actions,
             rewards=episode.rewards,
-            terminations=_last(len(episode), episode.terminated),
-            truncations=_last(len(episode), episode.truncated),
+            terminations=trajectories.terminations[start:stop],
+            truncations=trajectories.truncations[start:stop],
         )
-        for episode in trajectories
+        for episode, start, stop in zip(
+            trajectories, trajectories.offsets[:-1], trajectories.offsets[1:], strict=True
+        )
     ]
     known = {} if env is not None else _spaces(trajectories)
     try:
@@ -160,9 +162,3 @@ def _spaces(trajectories: Trajectories) -> dict[str, spaces.Space[Any]]:
         return {"observation_space": observed, "action_space": spaces.Discrete(trajectories.action_dim)}
     acted = spaces.Box(-np.inf, np.inf, (trajectories.action_dim,), np.float32)
     return {"observation_space": observed, "action_space": acted}
-
-
-def _last(steps: int, flag: bool) -> NDArray[np.bool_]:
-    flags = np.zeros(steps, dtype=np.bool_)
-    flags[-1] = flag
-    return flags

@@ -124,6 +124,8 @@ def rooms(
             shown.add(trace.name)
             figure.add_trace(trace, row=1, col=column)
         room_axes(figure, size, 1, column)
+    figure.update_xaxes(title={"text": "x", "standoff": 5})
+    figure.update_yaxes(title={"text": "y", "standoff": 5}, col=1)
     width = max(620, 300 * len(panels))
-    figure.update_layout(width=width, height=410, legend={"orientation": "h", "y": -0.12})
+    figure.update_layout(width=width, height=430, legend={"orientation": "h", "y": -0.2})
     return figure

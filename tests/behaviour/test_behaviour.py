@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file, save_file
 
 from dmh_lib.behaviour import collect as collecting
 from dmh_lib.behaviour.collect import collect, make_dataset
@@ -17,7 +17,7 @@ from dmh_lib.behaviour.policy import GaussianPolicy, load_policy, save_policy
 from dmh_lib.errors import CheckpointError, SettingError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-SMALL = {"hidden": 16, "batch_size": 16, "random_steps": 60, "save_every": 80, "judged_episodes": 1}
+SMALL = {"hidden": 16, "batch_size": 16, "random_steps": 64, "save_every": 80, "judged_episodes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def test_a_run_keeps_a_policy_for_each_point(run: Path) -> None:
 
 def test_the_policy_is_the_learner_s_actor(run: Path) -> None:
     """The actor in the learner's state and the policy's file say the same."""
-    from stable_baselines3 import SAC
+    from jax.tree_util import keystr, tree_map_with_path
+    from sbx import SAC
 
-    state = load_file(run / "state" / "learner.safetensors")
-    model = SAC("MlpPolicy", gym.make("Hopper-v5"), policy_kwargs={"net_arch": [16, 16]}, device="cpu")
-    model.policy.load_state_dict(
-        {name.removeprefix("policy:"): value for name, value in state.items() if name.startswith("policy:")}
-    )
+    leaves = load_file(run / "state-00000160" / "learner.safetensors")
+    model = SAC("MlpPolicy", "Hopper-v5", policy_kwargs={"net_arch": [16, 16]})
+    state = model.policy.actor_state
+    model.policy.actor_state = tree_map_with_path(lambda path, _: leaves["['actor']" + keystr(path)], state)
     policy, _ = load_policy(run / "policies" / "step-00000160.safetensors")
     seen = np.random.default_rng(0).normal(size=(7, 11))
     theirs, _ = model.predict(seen, deterministic=True)
@@ -59,7 +59,7 @@ def test_a_run_goes_on(run: Path, tmp_path: Path) -> None:
     """What is put down is taken up: weights, moments, memory; and other settings are refused."""
     out, config = tmp_path / "run", BehaviourConfig("Pendulum-v1", steps=80, **SMALL)
     first = learn(config, out)
-    before = load_file(out / "state" / "learner.safetensors")
+    before = load_file(out / "state-00000080" / "learner.safetensors")
     assert first["score"].isna().all()
     with pytest.raises(CheckpointError, match="holds a run already"):
         learn(config, out)
@@ -67,28 +67,55 @@ def test_a_run_goes_on(run: Path, tmp_path: Path) -> None:
     assert again["step"].tolist() == [80]
     more = learn(BehaviourConfig("Pendulum-v1", steps=160, **SMALL), out, resume=True)
     assert more["step"].tolist() == [80, 160]
-    after = load_file(out / "state" / "learner.safetensors")
-    assert after["critic:0:step"] == before["critic:0:step"] + 80  # the moments went on
-    memory = load_file(out / "state" / "replay.safetensors")
-    assert len(memory["rewards"]) == 160
+    after = load_file(out / "state-00000160" / "learner.safetensors")
+    moments = "['critic'].opt_state.inner_state[0].count"
+    assert after[moments] == before[moments] + 40  # half as many updates as steps
+    memory = load_file(out / "state-00000160" / "replay.safetensors")
+    assert memory["rewards"].shape == (20, 8)
+    assert not (out / "state-00000080").exists()
+    assert learn(config, out, resume=True)["step"].tolist() == [80, 160]  # fewer than there are
     other = BehaviourConfig("Pendulum-v1", steps=160, **SMALL | {"hidden": 8})
     with pytest.raises(CheckpointError, match="field 'config'"):
         learn(other, out, resume=True)
-    (out / "state" / "learner.safetensors").write_bytes(b"broken")
+    learner = out / "state-00000160" / "learner.safetensors"
+    save_file(after | {moments: np.zeros(3)}, learner)
+    with pytest.raises(CheckpointError, match=r"count has the shape \(3,\), not \(\)"):
+        learn(config, out, resume=True)
+    learner.write_bytes(b"broken")
     with pytest.raises(CheckpointError, match="broken"):
         learn(config, out, resume=True)
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever that was: a point without its state is learned again, and no state is gone before the next."""
+    out, config = tmp_path / "run", BehaviourConfig("Pendulum-v1", steps=160, **SMALL)
+    first = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.name == ".state" and target.name.endswith("160"):
+            raise KeyboardInterrupt
+        return first(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        learn(config, out)
+    monkeypatch.undo()
+    assert (out / "state-00000080").exists()
+    assert learn(config, out, resume=True)["step"].tolist() == [80, 160]
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Nothing-v0"])
 def test_environments_that_do_not_fit(env: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="environment: "):
-        learn(BehaviourConfig(env, steps=10), tmp_path / "run")
+        learn(BehaviourConfig(env, steps=16), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_settings_are_checked() -> None:
     with pytest.raises(SettingError, match="save_every"):
         BehaviourConfig(save_every=0)
+    with pytest.raises(SettingError, match="steps: must be a multiple of copies"):
+        BehaviourConfig(steps=100)
 
 
 def test_actions_keep_their_bounds() -> None:

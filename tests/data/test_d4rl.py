@@ -108,7 +108,7 @@ def test_addresses(name: str, path: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["hopper-medium", "../hopper-medium-v2", "file:///etc/passwd", "pen-human-v1"]
+    "name", ["hopper-medium", "../hopper-medium-v2", "file:///etc/passwd", "pen-v1", "http://host/.."]
 )
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(DataError, match="no dataset of D4RL's"):
