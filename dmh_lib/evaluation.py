@@ -15,7 +15,7 @@ from dmh_lib.agents import Agent, PlayConfig
 from dmh_lib.envs import SplitName, TaskSplit, rules_of
 from dmh_lib.errors import SettingError
 from dmh_lib.methods import label_of, method_of
-from dmh_lib.models import ActionModel
+from dmh_lib.models import ActionModel, ModelConfig
 from dmh_lib.results import COLUMNS
 
 TEMPERATURES = (1.0, 0.7, 0.5, 0.35)
@@ -180,6 +180,27 @@ def evaluate_in_gym(
     Raises:
         SettingError: environment missing or without a time limit, spaces that do not fit, or no seed.
     """
+    agent = method_of(model.config).agent(model, play)
+    tables = [
+        play_in_gym(agent, model.config, env_id, episodes, seeds, memory=memory, progress=progress).assign(
+            method=method
+        )
+        for method, memory in _lines(model)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def play_in_gym(
+    agent: Agent,
+    config: ModelConfig,
+    env_id: str,
+    episodes: int = 10,
+    seeds: Sequence[int] = (0, 1, 2),
+    *,
+    memory: bool = True,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """One line of `evaluate_in_gym`: an agent of a model with these settings, with memory or without."""
     if not seeds:
         raise SettingError("seeds: at least one is needed")
     same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -190,21 +211,17 @@ def evaluate_in_gym(
     if env.spec is None or env.spec.max_episode_steps is None:
         raise SettingError(f"environment: {env_id} has no time limit, so an episode might never end")
     seen, action = env.single_observation_space, env.single_action_space
-    discrete, config = isinstance(action, gym.spaces.Discrete), model.config
+    discrete = isinstance(action, gym.spaces.Discrete)
     sizes = (int(action.n),) if isinstance(action, gym.spaces.Discrete) else action.shape
     if (seen.shape, discrete, sizes) != ((config.obs_dim,), config.discrete, (config.action_dim,)):
         raise SettingError(
             f"environment: {env_id} has spaces {seen} and {action}; the model was trained on others"
         )
-    agent, tables = method_of(model.config).agent(model, play), []
-    for method, memory in _lines(model):
-        table = evaluate(agent, env, episodes, seed=seeds, memory=memory, progress=progress)
-        table["seed"] = np.asarray(seeds)[table.pop("env").to_numpy()]
-        tables.append(
-            table.assign(method=method, env_id=env_id, task=0, optimum=np.nan, percent_of_optimum=np.nan)
-        )
+    table = evaluate(agent, env, episodes, seed=seeds, memory=memory, progress=progress)
     env.close()
-    return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+    table["seed"] = np.asarray(seeds)[table.pop("env").to_numpy()]
+    table = table.assign(method=label_of(config), env_id=env_id, task=0)
+    return table.assign(optimum=np.nan, percent_of_optimum=np.nan)[list(COLUMNS)]
 
 
 def _lines(model: ActionModel) -> tuple[tuple[str, bool], tuple[str, bool]]:

@@ -61,6 +61,9 @@ MAZES_OF_STEPS = MazeConfig.over(
     MAZE_TRAINING.updates, 20_000, shortest=10, first_cap=100, most_chunks=10_000
 )
 
+# the paper's for D4RL: targets, and rewards in thousands
+LOCOMOTION: dict[str, Any] = {"chunk_len": 20, "use_return_to_go": True, "reward_scale": 1000.0}
+
 PRESETS: dict[str, Preset] = {
     "small": Preset(
         Settings(DMHConfig.small(1, 1), ContextConfig(), TrainConfig()),
@@ -89,6 +92,22 @@ PRESETS: dict[str, Preset] = {
     "tmaze": Preset(
         Settings(DMHConfig.small(1, 1, chunk_len=20), MAZES, MAZE_TRAINING),
         "DM-H in T-mazes of growing length, up to a million steps; the data name the maze and set its scale.",
+    ),
+    "mujoco": Preset(
+        Settings(
+            DMHConfig.small(1, 1, **LOCOMOTION),
+            ContextConfig(n_episodes=4, draw="task", learned_share=0.2),
+            TrainConfig(updates=3000, batch_size=16),
+        ),
+        "DM-H on D4RL's locomotion data, a quarter of an hour of two cores.",
+    ),
+    "mujoco-paper": Preset(
+        Settings(
+            DMHConfig.paper(1, 1, **LOCOMOTION),
+            ContextConfig.paper(4),
+            TrainConfig.paper(precision="bf16-mixed"),
+        ),
+        "The same with the paper's sizes and schedule, for a GPU.",
     ),
     "idt": Preset(
         Settings(IDTConfig.small(1, 1), ContextConfig(goal_share=0.0), TrainConfig()),

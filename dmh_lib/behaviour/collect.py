@@ -1,21 +1,22 @@
 """Datasets from policies, mixed as D4RL mixes them."""
 
 import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
 
-import gymnasium as gym
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dmh_lib.behaviour.config import Kind
+from dmh_lib.behaviour.config import Kind, Mixture
 from dmh_lib.behaviour.learn import CURVE, POLICIES
+from dmh_lib.behaviour.play import COPIES, play
 from dmh_lib.behaviour.policy import GaussianPolicy, load_policy
-from dmh_lib.data.trajectories import Trajectories
-from dmh_lib.errors import CheckpointError, require_choice
+from dmh_lib.data.trajectories import Trajectories, concatenate
+from dmh_lib.errors import CheckpointError
 from dmh_lib.files import read_json
 
 MEDIUM = 40.0
@@ -34,76 +35,95 @@ def collect(
         seed: of the environment and of the draws.
         progress: show a bar.
     """
-    env = gym.make(env_id)
     generator = torch.Generator().manual_seed(seed)
-    seen, acted, gained, ends, lengths = [], [], [], [], list[int]()
     share = -(-steps // len(policies))
     with tqdm(total=share * len(policies), desc="steps", disable=not progress) as bar:
-        for number, policy in enumerate(policies):
-            have = 0
-            while have < share:
-                observation, _ = env.reset(seed=None if lengths else seed)
-                ended, length = [False, False], 0
-                while not any(ended):
-                    action = policy.act(observation[None], generator)[0]
-                    seen.append(observation)
-                    acted.append(action)
-                    observation, reward, *ended, _ = env.step(action)
-                    gained.append(reward)
-                    ends.append(ended)
-                    length += 1
-                lengths.append(length)
-                have += length
-                bar.update(min(length, share * (number + 1) - bar.n))
-    env.close()
-    terminations, truncations = np.array(ends).T  # (N,) each
-    zeros = np.zeros(len(lengths), dtype=np.int64)
-    return Trajectories(
-        np.array(seen, dtype=np.float32),
-        np.array(acted, dtype=np.float32),
-        np.array(gained, dtype=np.float32),
-        terminations,
-        truncations & ~terminations,
-        np.cumsum([0, *lengths]),
-        zeros,
-        zeros,
-        {"env_id": env_id},
-    )
+        parts = [
+            play(policy, env_id, share, seed=seed + COPIES * number, generator=generator, on_step=bar.update)
+            for number, policy in enumerate(policies)
+        ]
+    joined = concatenate(parts)
+    return replace(joined, run_ids=np.zeros_like(joined.run_ids))  # one run: a learner's, if they are
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run's policies whose files are there, in the order in which they were learned."""
+
+    files: list[Path]
+    scores: NDArray[np.float64]  # (P,) D4RL's, of the mean action
+
+    @property
+    def expert(self) -> int:
+        """Place of the best one."""
+        return int(np.nanargmax(self.scores))
+
+    @property
+    def medium(self) -> int:
+        """Place of the one whose score is nearest to 40, the expert at the latest."""
+        return int(np.nanargmin(np.abs(self.scores[: self.expert + 1] - MEDIUM)))
+
+    def chosen(self, kind: Kind) -> list[int]:
+        """Places of the policies that a dataset is from."""
+        medium, expert = self.medium, self.expert
+        places: dict[Kind, list[int]] = {
+            "medium": [medium],
+            "medium-replay": list(range(medium + 1)),
+            "medium-expert": [medium, expert],
+            "expert": [expert],
+        }
+        return places[kind]
+
+
+def read_run(run: str | os.PathLike[str]) -> Kept:
+    """The policies of a run of `learn`, or of what `keep` kept of one; raises CheckpointError."""
+    folder = Path(run)
+    if not (folder / CURVE).is_file():
+        raise CheckpointError(f"{folder}: no run here ({CURVE} is missing); `dmh data behaviour` makes one")
+    known = read_json(folder / CURVE)
+    try:
+        scores = {
+            folder / POLICIES / f"step-{int(point['step']):08d}.safetensors": point["score"]
+            for point in known["curve"]
+        }
+        kept = Kept(
+            [file for file in scores if file.is_file()],
+            np.array([score for file, score in scores.items() if file.is_file()], dtype=np.float64),
+        )
+        kept.chosen("medium-expert")
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"broken, or without policies that have scores ({error!r})"
+        raise CheckpointError(f"{folder / CURVE}: {problem}") from error
+    return kept
+
+
+def keep(run: str | os.PathLike[str], out: str | os.PathLike[str], replay: int = 6) -> Kept:
+    """Copy what datasets need of a run, a few megabytes: its curve, the medium and the best policy, and
+    `replay` of those before the medium one, evenly spread from the first on."""
+    found, target = read_run(run), Path(out)
+    early = np.linspace(0, found.medium, replay + 1).astype(int)
+    (target / POLICIES).mkdir(parents=True, exist_ok=True)
+    for place in {*early.tolist(), *found.chosen("medium-expert")}:
+        shutil.copy2(found.files[place], target / POLICIES)
+    shutil.copy2(Path(run) / CURVE, target)
+    return read_run(target)
 
 
 def make_dataset(
-    run: str | os.PathLike[str], kind: str, steps: int = 1_000_000, *, seed: int = 0, progress: bool = False
+    run: str | os.PathLike[str], mixture: Mixture | None = None, *, progress: bool = False
 ) -> Trajectories:
     """A dataset in D4RL's manner from a run of `learn`; its metadata say which policies it is from.
 
     `medium` is the policy whose score is nearest to 40, `expert` the best one, `medium-expert` half of each,
     `medium-replay` all policies up to the medium one, from the first on.
 
-    Raises:
-        CheckpointError: the run is missing or broken.
-        SettingError: there is no such kind.
+    Raises CheckpointError if the run is missing or broken.
     """
-    require_choice("kind", kind, get_args(Kind))
-    folder = Path(run)
-    if not (folder / CURVE).is_file():
-        raise CheckpointError(f"{folder}: no run here ({CURVE} is missing); `dmh data behaviour` makes one")
-    known = read_json(folder / CURVE)
-    try:
-        scores = np.array([point["score"] for point in known["curve"]], dtype=np.float64)
-        files = [folder / POLICIES / f"step-{int(point['step']):08d}.safetensors" for point in known["curve"]]
-        expert = int(np.nanargmax(scores))
-        medium = int(np.nanargmin(np.abs(scores[: expert + 1] - MEDIUM)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CURVE}: broken, or without scores ({error!r})") from error
-    chosen = {
-        "medium": [medium],
-        "medium-replay": list(range(medium + 1)),
-        "medium-expert": [medium, expert],
-        "expert": [expert],
-    }[kind]
-    loaded = [load_policy(files[index]) for index in chosen]
-    env_id = str(loaded[0][1].get("env_id"))
-    trajectories = collect([policy for policy, _ in loaded], env_id, steps, seed=seed, progress=progress)
-    sources = [{"file": files[index].name, "score": float(scores[index])} for index in chosen]
-    about = {"kind": kind, "policies": sources, "seed": seed}
+    kept, mixture = read_run(run), mixture or Mixture()
+    places = kept.chosen(mixture.kind)
+    loaded = [load_policy(kept.files[place]) for place in places]
+    env_id, policies = str(loaded[0][1].get("env_id")), [policy for policy, _ in loaded]
+    trajectories = collect(policies, env_id, mixture.steps, seed=mixture.seed, progress=progress)
+    sources = [{"file": kept.files[place].name, "score": float(kept.scores[place])} for place in places]
+    about = {**asdict(mixture), "policies": sources}
     return replace(trajectories, metadata={**trajectories.metadata, **about})

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from tqdm.auto import tqdm
 
 from dmh_lib.behaviour.config import BehaviourConfig
+from dmh_lib.behaviour.play import play
 from dmh_lib.behaviour.policy import GaussianPolicy, save_policy
 from dmh_lib.envs.scores import find_references, normalised_scores
 from dmh_lib.errors import CheckpointError, SettingError
@@ -74,16 +75,7 @@ def learn(
 
 def judge(policy: GaussianPolicy, env_id: str, episodes: int, *, seed: int = 0) -> NDArray[Any]:
     """Returns (episodes,) of a policy that takes the mean action."""
-    env = gym.make(env_id)
-    returns = np.zeros(episodes)
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=seed + episode)
-        ended = False
-        while not ended:
-            observation, reward, terminated, truncated, _ = env.step(policy.act(observation[None])[0])
-            returns[episode] += float(reward)
-            ended = terminated or truncated
-    env.close()
+    returns: NDArray[Any] = play(policy, env_id, episodes, copies=episodes, seed=seed).returns
     return returns
 
 
@@ -114,6 +106,8 @@ def _model(config: BehaviourConfig, kept: int = 0) -> Any:
         "MlpPolicy",
         DummyVecEnv([lambda: gym.make(config.env_id)] * config.copies),
         learning_rate=config.learning_rate,
+        qf_learning_rate=config.critic_learning_rate,
+        policy_delay=config.actor_every,
         buffer_size=max(config.steps, kept),
         learning_starts=config.random_steps,
         batch_size=config.batch_size,

@@ -3,7 +3,7 @@
 `single.run_one` does a run, `page.render` writes the page.
 """
 
-from .data import DataSpec, MazeSpec
+from .data import DataSpec, MazeSpec, MujocoSpec
 from .runner import Order, Outcome, do_all, select, todo
 from .specs import Judging, MazeJudging, RunSpec
 from .store import Places, Stored, load, load_done, state_of
@@ -15,6 +15,7 @@ __all__ = [
     "Judging",
     "MazeJudging",
     "MazeSpec",
+    "MujocoSpec",
     "Order",
     "Outcome",
     "Places",

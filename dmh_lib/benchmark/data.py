@@ -1,4 +1,4 @@
-"""What a run of a benchmark learns from: histories of a dark room, or experts of a maze."""
+"""What a run of a benchmark learns from: histories of a dark room, experts of a maze, or D4RL-like data."""
 
 import hashlib
 import json
@@ -7,11 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
+from dmh_lib.behaviour.collect import make_dataset
+from dmh_lib.behaviour.config import ENVIRONMENTS, Kind, Mixture
 from dmh_lib.data.histories import CONFIGS, load_or_make
 from dmh_lib.data.mazes import MazeDataConfig, load_or_make_mazes
 from dmh_lib.data.presets import HistoryConfig, num_train_for, suited
+from dmh_lib.data.storage import read_or_make
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.envs import MAZES, TaskSplit, full_env_id, full_maze_id, make_split
 from dmh_lib.envs.names import short_name
@@ -142,11 +146,63 @@ class MazeSpec:
         return load_or_make_mazes(path, self.env_id, self.config(), seed=self.seed)
 
 
+@dataclass(frozen=True)
+class MujocoSpec:
+    """A dataset in D4RL's manner, of the policies that lie in `policies` beside it."""
+
+    env: str
+    """hopper, halfcheetah or walker2d."""
+    kind: Kind = "medium"
+    """See `behaviour.Mixture`."""
+    variant: str = ""
+    """A word for a dataset that is not the usual one of this kind."""
+    settings: Overrides = field(default_factory=lambda: {"steps": 200_000})
+    """Settings of the mixture other than `kind`."""
+
+    def __post_init__(self) -> None:
+        require_choice("data.env", self.env, ENVIRONMENTS)
+        require_word("data.variant", self.variant)
+        object.__setattr__(self, "settings", dict(self.settings))
+        self.config()
+
+    @property
+    def env_id(self) -> str:
+        """The Gymnasium id."""
+        return ENVIRONMENTS[self.env]
+
+    @property
+    def name(self) -> str:
+        """`hopper/medium`, or `hopper/medium.variant`."""
+        return f"{self.env}/{dotted(self.kind, self.variant)}"
+
+    def config(self) -> Mixture:
+        """Settings of the mixture."""
+        return overridden(Mixture(self.kind), self.settings, "data.settings")
+
+    def resolved(self) -> dict[str, Any]:
+        """All that determines the data beside the policies, as flat JSON values."""
+        return {"env_id": self.env_id, **flat("settings", self.config())}
+
+    @property
+    def hash(self) -> str:
+        """Of all that determines the data beside the policies."""
+        return digest(self.resolved())
+
+    def load(self, path: str | os.PathLike[str]) -> Trajectories:
+        """The data from a file, made and written there if it does not exist."""
+        about = {"env_id": self.env_id, **asdict(self.config())}
+        policies = Path(path).parent / "policies" / self.env
+        return read_or_make(path, about, lambda: make_dataset(policies, self.config()))
+
+
+AnyData = DataSpec | MazeSpec | MujocoSpec
 _split = cache(make_split)  # the largest rooms have millions of tasks to draw from
 
 
-def data_from(stored: Mapping[str, Any]) -> DataSpec | MazeSpec:
+def data_from(stored: Mapping[str, Any]) -> AnyData:
     """The data of a stored run, whose environment tells their kind."""
+    if stored["env"] in ENVIRONMENTS:
+        return MujocoSpec(**stored)
     maze = short_name(str(stored["env"])) in map(short_name, MAZES)
     return MazeSpec(**stored) if maze else DataSpec(**stored)
 

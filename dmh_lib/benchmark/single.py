@@ -8,35 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
-from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import (
-    all_checkpoints,
     export_checkpoint,
     load_checkpoint,
-    load_training,
     set_play,
     updates_of,
 )
+from dmh_lib.envs.scores import normalised_scores
 from dmh_lib.errors import BenchmarkError
-from dmh_lib.evaluation import choose_play, evaluate_on_tasks
-from dmh_lib.methods import method_of
-from dmh_lib.models import DMH, ActionModel
 from dmh_lib.results import read_about, summarise, write_results
-from dmh_lib.rollouts import has_readable_goal, subgoal_meaning
-from dmh_lib.statistics import Estimate, known_mean
-from dmh_lib.training import TrainResult, train
+from dmh_lib.training import train
 from dmh_lib.warm_up import warm_up
 
-from .data import DataSpec, MazeSpec
-from .mazes import greedy, judge_mazes, longest_solved, scores_of
-from .specs import QUARTERS, Judging, RunSpec
-from .store import MEMORY, NO_MEMORY, Places, Stored, final_rows, load, state_of, typed
+from .data import MazeSpec, MujocoSpec
+from .lifetimes import core_seconds, how_to_play, judge_lifetimes, read_subgoals
+from .mazes import judge_mazes, longest_solved, scores_of
+from .specs import QUARTERS, RunSpec
+from .store import NO_MEMORY, Places, Stored, final_rows, load, state_of, typed
 
 TRAINED_ON = ("device", "threads", "versions")  # of a checkpoint
 SCORES = ["line", "updates", "task", "seed", "episode", "return", "length"]  # what a repeated run must give
@@ -106,18 +98,18 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
         data, config.model_for(data), folder, config.contexts, config.training, resume=True, keep=QUARTERS
     )
     began_play = time.process_time()
-    play, tried = _how_to_play(spec, result)
+    play, tried = how_to_play(spec, result)
     set_play(result.checkpoint, play)
     chosen = time.process_time()
     trained_on = {name: load_checkpoint(result.checkpoint).about[name] for name in TRAINED_ON}
-    trained = _core_seconds(result.checkpoint)
+    trained = core_seconds(result.checkpoint)
     if isinstance(spec.data, MazeSpec):
         updates = updates_of(result.checkpoint)
         table = judge_mazes(spec, result).assign(updates=updates, train_seconds=trained)
     else:
-        table = _judge_lifetimes(spec, result, folder, play)
+        table = judge_lifetimes(spec, result, folder, play)
     ended = time.process_time()
-    subgoals = _subgoals(spec, result.model, play)
+    subgoals = read_subgoals(spec, result.model, play)
     table = table.assign(run=spec.name, training_seed=spec.seed)
     took = {
         "data": made,
@@ -144,94 +136,15 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
     return table, about
 
 
-def _core_seconds(checkpoint: Path) -> float:
-    """What the updates took of one core; NaN where a GPU did them, maybe for several runs at once."""
-    on_cpu = load_checkpoint(checkpoint).about["device"] == "cpu"
-    return load_training(checkpoint).seconds if on_cpu else math.nan
-
-
-def _how_to_play(spec: RunSpec, result: TrainResult) -> tuple[PlayConfig, dict[float, float]]:
-    """How the final checkpoint plays, and the scores of the temperatures that were tried."""
-    if isinstance(spec.data, MazeSpec):
-        return greedy(result.play), {}
-    assert isinstance(spec.judging, Judging)
-    judging, split = spec.judging, spec.data.split()
-    return choose_play(
-        result.model, split, judging.episodes, result.play, num_tasks=judging.temperature_tasks
-    )
-
-
-def _judge_lifetimes(spec: RunSpec, result: TrainResult, folder: Path, play: PlayConfig) -> pd.DataFrame:
-    """Every checkpoint on the held-out tasks, the final one without memory too."""
-    assert isinstance(spec.judging, Judging)
-    parts = []
-    for path in all_checkpoints(folder):
-        final = path == result.checkpoint
-        model = result.model if final else load_checkpoint(path, result.model.obs_mean.device).model
-        for line in (MEMORY, NO_MEMORY) if final else (MEMORY,):
-            seeds = spec.judging.seeds if final else spec.judging.early_seeds
-            played = _play(spec, model, play, line, seeds)
-            seconds = _core_seconds(path)
-            parts.append(played.assign(line=line, updates=updates_of(path), train_seconds=seconds))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _play(
-    spec: RunSpec, model: ActionModel, play: PlayConfig, line: str, seeds: tuple[int, ...]
-) -> pd.DataFrame:
-    """Lifetimes on the held-out tasks."""
-    assert isinstance(spec.data, DataSpec)
-    assert isinstance(spec.judging, Judging)
-    split = spec.data.split()
-    agent = method_of(model.config).agent(model, play)
-    return evaluate_on_tasks(
-        agent,
-        split.env_id,
-        split.tasks("test"),
-        spec.judging.episodes,
-        seeds,
-        method=spec.label,
-        memory=line == MEMORY,
-    )
-
-
-def _subgoals(spec: RunSpec, model: ActionModel, play: PlayConfig) -> dict[str, Any] | None:
-    """What the final checkpoint's sub-goals say of the hidden cell; None where there are none to read."""
-    if not isinstance(model, DMH) or isinstance(spec.data, MazeSpec):
-        return None
-    assert isinstance(spec.judging, Judging)
-    judging, split = spec.judging, spec.data.split()
-    if not has_readable_goal(split):
-        return None
-    found = subgoal_meaning(model, split, judging.episodes, play, num_train=judging.temperature_tasks)
-    by_task = {"r2": found.r2, **found.correlations}
-    return {
-        "cell": found.cell,
-        "training_tasks": found.training_tasks,
-        "from_episode": found.from_episode,
-        "tasks": found.tasks.tolist(),
-        "by_task": {name: _known(values) for name, values in by_task.items()},
-        "mean": {name: _rounded(known_mean(values[None])) for name, values in by_task.items()},
-    }
-
-
-def _known(values: NDArray[np.float64]) -> list[float | None]:
-    """Values for JSON, which has no NaN."""
-    return [None if np.isnan(value) else round(float(value), 4) for value in values]
-
-
-def _rounded(found: Estimate | None) -> dict[str, float] | None:
-    return None if found is None else {name: round(v, 4) for name, v in found._asdict().items()}
-
-
-def _last(table: pd.DataFrame) -> float:
-    rows = final_rows(table)
-    return float(rows.loc[rows["episode"] == rows["episode"].max(), "percent_of_optimum"].mean())
-
-
 def _said(spec: RunSpec, table: pd.DataFrame) -> str:
     """What came out, in words."""
-    return longest_solved(table) if isinstance(spec.data, MazeSpec) else f"{_last(table):.1f} % of optimum"
+    if isinstance(spec.data, MazeSpec):
+        return longest_solved(table)
+    rows = final_rows(table)
+    last = rows[rows["episode"] == rows["episode"].max()]
+    if isinstance(spec.data, MujocoSpec):
+        return f"D4RL's score {normalised_scores(spec.data.env, last['return'].mean()):.1f}"
+    return f"{last['percent_of_optimum'].mean():.1f} % of optimum"
 
 
 def _scores(spec: RunSpec, table: pd.DataFrame) -> dict[str, Any]:

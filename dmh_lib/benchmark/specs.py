@@ -11,7 +11,7 @@ from dmh_lib.methods import label_of, name_of
 from dmh_lib.presets import Settings, preset_named
 
 from .data import (
-    DataSpec,
+    AnyData,
     MazeSpec,
     Overrides,
     data_from,
@@ -78,7 +78,7 @@ class MazeJudging:
 class RunSpec:
     """One training run and its evaluation."""
 
-    data: DataSpec | MazeSpec
+    data: AnyData
     """What it learns from."""
     method: str
     """What the run is called, for example `dm-h`."""

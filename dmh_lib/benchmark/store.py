@@ -9,15 +9,16 @@ from typing import Any, Literal
 import pandas as pd
 
 from dmh_lib.checkpoints import ABOUT
+from dmh_lib.envs.scores import normalised_scores
 from dmh_lib.errors import DataError
 from dmh_lib.files import read_json
 from dmh_lib.results import read_about, read_results
 
-from .data import DataSpec, MazeSpec
+from .data import AnyData, MujocoSpec
 from .specs import RunSpec
 
 State = Literal["done", "missing", "stale"]
-MEMORY, NO_MEMORY = "memory", "no memory"
+MEMORY, NO_MEMORY, PAPER_TARGET = "memory", "no memory", "the paper's target"
 TYPES = {  # in the file; text is short there by itself
     "task": "int32",
     "seed": "int16",
@@ -60,7 +61,7 @@ class Places:
         """The Parquet file of a run."""
         return self.results / f"{spec.name}.parquet"
 
-    def histories(self, data: DataSpec | MazeSpec) -> Path:
+    def histories(self, data: AnyData) -> Path:
         """The file of a run's histories; other settings have another name."""
         return self.data / f"benchmark-{data.name.replace('/', '-')}-{data.hash[:8]}.hdf5"
 
@@ -85,7 +86,8 @@ class Stored:
     about: dict[str, Any]
     """Settings, versions, data hash, temperature and timings."""
     table: pd.DataFrame
-    """One row per checkpoint, line, task, seed and episode; in mazes per line and maze."""
+    """One row per checkpoint, line, task, seed and episode; in mazes per line and maze. Of MuJoCo,
+    `percent_of_optimum` is D4RL's score."""
 
     @property
     def on_cpu(self) -> bool:
@@ -120,7 +122,10 @@ def load(spec: RunSpec, path: str | os.PathLike[str]) -> Stored:
         if name not in table:
             raise DataError(f"{path}: field '{name}' is missing; run the benchmark again")
     short = table.select_dtypes("float32").columns
-    return Stored(spec, read_about(path), table.astype(dict.fromkeys(short, "float64")))
+    table = table.astype(dict.fromkeys(short, "float64"))
+    if isinstance(spec.data, MujocoSpec):  # no optimum is known; D4RL's expert stands for it
+        table["percent_of_optimum"] = normalised_scores(spec.data.env, table["return"])
+    return Stored(spec, read_about(path), table)
 
 
 def load_done(specs: Sequence[RunSpec], places: Places) -> list[Stored]:

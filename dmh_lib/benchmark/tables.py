@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dmh_lib.behaviour.config import ENVIRONMENTS, MIXED
 from dmh_lib.envs import room_of
 from dmh_lib.errors import SettingError
 from dmh_lib.files import read_json, write_json
@@ -13,7 +14,7 @@ from dmh_lib.models import ADConfig
 from dmh_lib.presets import PRESETS
 from dmh_lib.training import TrainConfig
 
-from .data import DataSpec, MazeSpec
+from .data import DataSpec, MazeSpec, MujocoSpec
 from .specs import Judging, MazeJudging, RunSpec
 
 # ---------------------------------------------------------------------------- histories
@@ -158,6 +159,30 @@ def maze_runs(seeds: Iterable[int]) -> list[RunSpec]:
     return [RunSpec(MAZE, seed=seed, judging=judging, **entry) for seed in seeds for entry, judging in rows]
 
 
+# ---------------------------------------------------------------------------- MuJoCo
+
+LOCOMOTION = [MujocoSpec(env, kind) for env, kind in itertools.product(ENVIRONMENTS, MIXED)]
+# every method sees as much as is usual: AD several episodes, DT and DM 20 steps, D4RL's steps one by one
+MUJOCO_METHODS = (
+    row("dm-h", "mujoco", minutes=15),
+    row("ad", "ad", minutes=15, model__context_len=2000, training__updates=800, training__batch_size=4),
+    row("ad-mamba", "ad-mamba", minutes=15, model__context_len=2000, training__batch_size=4),
+    row("dt", "dt", minutes=5, model__context_len=20, training__updates=5000),
+    row("dm", "dm", minutes=10, model__context_len=20, training__updates=5000),
+    row("bc", "bc", minutes=2, training__updates=20_000),
+    row("bc-10", "bc-10", minutes=2, training__updates=20_000),
+)
+TEN_LIVES = Judging(episodes=10, seeds=tuple(range(10)), early_seeds=(0, 1, 2))
+
+
+def mujoco_runs(seeds: Iterable[int]) -> list[RunSpec]:
+    """Every method on every dataset, all of one seed before the next seed."""
+    return [
+        RunSpec(data, seed=seed, judging=TEN_LIVES, **entry)
+        for seed, data, entry in itertools.product(seeds, LOCOMOTION, MUJOCO_METHODS)
+    ]
+
+
 # ---------------------------------------------------------------------------- tables
 
 
@@ -195,6 +220,7 @@ TABLES: dict[str, list[RunSpec]] = {
     "large": LARGE_RUNS,
     "ablations": ABLATED,
     "tmaze": TMAZE,
+    "mujoco": mujoco_runs(range(3)),
     "standard": [*ROOMS, *LEARNERS, *LARGE_RUNS, *ABLATED, *TMAZE],
     "paper": runs(PAPER_ROOMS, PAPER_METHODS, range(10)),
 }

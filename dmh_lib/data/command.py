@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, subcommand
 
-from dmh_lib.behaviour.config import BehaviourConfig, Kind
+from dmh_lib.behaviour.config import BehaviourConfig, Mixture
 from dmh_lib.console import print_fields, watched
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.mazes import MazeDataConfig
@@ -177,22 +177,38 @@ class Collect:
 
     policies: Positional[Path]
     """Folder of their run."""
-    kind: Kind = "medium"
-    """medium: one of D4RL's score 40; expert: the best; medium-replay: all up to the medium one."""
-    steps: int = 1_000_000
+    mixture: Annotated[Mixture, arg(name="")] = field(default_factory=Mixture)
     out: Path | None = None
     """HDF5 file to write; data/RUN-KIND.hdf5 if left out."""
-    seed: int = 0
 
     def run(self) -> None:
         from dmh_lib.behaviour.collect import make_dataset
         from dmh_lib.data import write_hdf5
 
-        out = self.out or Path("data") / f"{self.policies.name}-{self.kind}.hdf5"
-        trajectories = make_dataset(self.policies, self.kind, self.steps, seed=self.seed, progress=watched())
+        out = self.out or Path("data") / f"{self.policies.name}-{self.mixture.kind}.hdf5"
+        trajectories = make_dataset(self.policies, self.mixture, progress=watched())
         write_hdf5(trajectories, out)
         print(f"wrote {out}")
         print_fields(trajectories.summary())
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Copy the policies that datasets need from a run of `dmh data behaviour`, a few megabytes."""
+
+    run_folder: Positional[Path]
+    """Folder of the run."""
+    out: Positional[Path]
+    """Folder to copy to, for example data/policies/hopper."""
+    replay: int = 6
+    """Policies before the medium one."""
+
+    def run(self) -> None:
+        from dmh_lib.behaviour.collect import keep
+
+        kept = keep(self.run_folder, self.out, self.replay)
+        for path, score in zip(kept.files, kept.scores, strict=True):
+            print(f"{path}  score {score:.1f}")
 
 
 @dataclass(frozen=True)
@@ -205,6 +221,7 @@ class Data:
         | Annotated[Fetch, subcommand("fetch")]
         | Annotated[Convert, subcommand("convert")]
         | Annotated[Behaviour, subcommand("behaviour")]
+        | Annotated[Keep, subcommand("keep")]
         | Annotated[Collect, subcommand("collect")]
     )
 

@@ -19,6 +19,9 @@ REFERENCE_RETURNS: dict[str, tuple[float, float]] = {  # of a random policy and 
     "maze2d-large": (6.7, 273.99),
 }
 
+PAPER_TARGETS = {"hopper": 3600.0, "halfcheetah": 12_000.0, "walker2d": 5000.0}
+"""Returns that DM-H's paper aims at."""
+
 
 def find_references(name: str) -> tuple[float, float] | None:
     """D4RL's reference returns, lowest and highest, of a dataset (hopper-medium-v2) or environment."""

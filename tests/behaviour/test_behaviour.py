@@ -10,9 +10,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from dmh_lib.behaviour import collect as collecting
-from dmh_lib.behaviour.collect import collect, make_dataset
-from dmh_lib.behaviour.config import BehaviourConfig
+from dmh_lib.behaviour.collect import collect, keep, make_dataset
+from dmh_lib.behaviour.config import BehaviourConfig, Mixture
 from dmh_lib.behaviour.learn import judge, learn
+from dmh_lib.behaviour.play import play
 from dmh_lib.behaviour.policy import GaussianPolicy, load_policy, save_policy
 from dmh_lib.errors import CheckpointError, SettingError
 
@@ -170,7 +171,7 @@ def mixed(tmp_path: Path) -> Path:
     [("medium", [2]), ("expert", [3]), ("medium-expert", [2, 3]), ("medium-replay", [0, 1, 2])],
 )
 def test_what_is_mixed(mixed: Path, kind: str, sources: list[int]) -> None:
-    data = make_dataset(mixed, kind, 90)
+    data = make_dataset(mixed, Mixture(kind, 90))
     who = np.rint((np.arctanh(data.actions[:, 0]) + 0.4) / 0.2).astype(int)  # (N,)
     assert list(dict.fromkeys(who.tolist())) == sources
     counts = np.bincount(who, minlength=5)[sources]
@@ -180,31 +181,69 @@ def test_what_is_mixed(mixed: Path, kind: str, sources: list[int]) -> None:
     ]
     assert data.metadata["env_id"] == "Hopper-v5"
     assert all(episode.terminated or episode.truncated for episode in data)
-    assert make_dataset(mixed, kind, 90).data_hash() == data.data_hash()
-    assert make_dataset(mixed, kind, 90, seed=1).data_hash() != data.data_hash()
+    assert make_dataset(mixed, Mixture(kind, 90)).data_hash() == data.data_hash()
+    assert make_dataset(mixed, Mixture(kind, 90, seed=1)).data_hash() != data.data_hash()
+
+
+def test_what_is_kept_of_a_run(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Datasets from it are those of the whole run, but for the replay's, which is of fewer policies."""
+    out = tmp_path_factory.mktemp("kept") / "hopper"
+    kept = keep(mixed, out, replay=1)
+    assert [path.name[5:13] for path in kept.files] == ["00000010", "00000030", "00000040"]
+    assert kept.scores.tolist() == [5, 44, 95]
+    for kind in ("medium", "medium-expert", "expert"):
+        assert (
+            make_dataset(out, Mixture(kind, 90)).data_hash()
+            == make_dataset(mixed, Mixture(kind, 90)).data_hash()
+        )
+    assert [one["score"] for one in make_dataset(out, Mixture("medium-replay", 90)).metadata["policies"]] == [
+        5,
+        44,
+    ]
+    assert (out / "curve.json").read_text() == (mixed / "curve.json").read_text()
+    for path in out.glob("policies/*"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="without policies"):
+        make_dataset(out, Mixture(steps=90))
 
 
 def test_the_data_are_what_the_environment_says(mixed: Path) -> None:
     """Played again from the same seed, the actions bring the same rewards and observations."""
     policy, _ = load_policy(mixed / "policies" / "step-00000010.safetensors")
-    data = collect([policy], "Hopper-v5", 50, seed=3)
-    env = gym.make("Hopper-v5")
-    for number, episode in enumerate(data):
-        observation, _ = env.reset(seed=3 if number == 0 else None)
-        for step in range(len(episode)):
-            np.testing.assert_allclose(episode.observations[step], observation, rtol=1e-5, atol=1e-6)
-            observation, reward, terminated, truncated, _ = env.step(episode.actions[step])
-            assert episode.rewards[step] == pytest.approx(reward, rel=1e-5)
-        assert (episode.terminated, episode.truncated) == (terminated, truncated)
-    env.close()
+    data = play(policy, "Hopper-v5", 100, copies=2, seed=3)
+    episodes = iter(data)
+    for copy in range(2):
+        env, steps = gym.make("Hopper-v5"), 0
+        while steps < 50:
+            observation, _ = env.reset(seed=3 + copy if steps == 0 else None)
+            episode = next(episodes)
+            for step in range(len(episode)):
+                np.testing.assert_allclose(episode.observations[step], observation, rtol=1e-5, atol=1e-6)
+                observation, reward, terminated, truncated, _ = env.step(episode.actions[step])
+                assert episode.rewards[step] == pytest.approx(reward, rel=1e-5)
+            assert (episode.terminated, episode.truncated) == (terminated, truncated)
+            steps += len(episode)
+        env.close()
+    assert next(episodes, None) is None
+
+
+def test_many_policies_make_one_run() -> None:
+    torch.manual_seed(0)
+    policies = [GaussianPolicy(11, [-1.0] * 3, [1.0] * 3, hidden=4) for _ in range(2)]
+    data, alone = (
+        collect(chosen, "Hopper-v5", 60 * len(chosen), seed=5) for chosen in (policies, policies[:1])
+    )
+    assert set(data.run_ids) == {0}
+    assert data.num_steps > 120
+    np.testing.assert_array_equal(data.actions[: alone.num_steps], alone.actions)
 
 
 def test_runs_that_are_none(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.raises(CheckpointError, match="no run here"):
-        make_dataset(tmp_path_factory.mktemp("empty"), "medium")
+        make_dataset(tmp_path_factory.mktemp("empty"))
     with pytest.raises(SettingError, match="kind"):
-        make_dataset(mixed, "simple")
+        Mixture("simple")
     (mixed / "curve.json").write_text('{"config": {}, "curve": [{"step": 10, "score": null}]}')
-    with pytest.raises(CheckpointError, match="without scores"):
-        make_dataset(mixed, "medium")
+    with pytest.raises(CheckpointError, match="without policies that have scores"):
+        make_dataset(mixed)
     assert collecting.MEDIUM == 40
