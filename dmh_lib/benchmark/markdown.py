@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from dmh_lib.envs.names import plain_name
 from dmh_lib.statistics import Estimate
 
+from .data import MujocoSpec, dotted
 from .summary import Group
 
 
 def title_of(group: Group) -> str:
-    """For example `Darkroom, a scripted searcher's histories`."""
+    """For example `Darkroom, a scripted searcher's histories`, or `Hopper, medium`."""
     data = group.data
+    if isinstance(data, MujocoSpec):
+        return f"{data.env_id.removesuffix('-v5')}, {dotted(data.kind, data.variant)}"
+    data = group.histories
     behaviour = {"searcher": "a scripted searcher's", "q-learning": "Q-learning", "dqn": "DQN"}
     variant = f" ({data.variant})" if data.variant else ""
     return f"{room_name(group)}, {behaviour.get(data.behaviour, data.behaviour)} histories{variant}"
@@ -18,7 +22,7 @@ def title_of(group: Group) -> str:
 
 def short_title_of(group: Group) -> str:
     """For example `Darkroom`, or `Darkroom (q-learning)` where no searcher's histories were learned from."""
-    data = group.data
+    data = group.histories
     words = [word for word in (data.behaviour, data.variant) if word and word != "searcher"]
     return f"{room_name(group)} ({', '.join(words)})" if words else room_name(group)
 

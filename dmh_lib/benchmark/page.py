@@ -7,19 +7,21 @@ from pathlib import Path
 import pandas as pd
 
 from dmh_lib.files import atomic_path
-from dmh_lib.statistics import Estimate, verdict
+from dmh_lib.statistics import verdict
 
 from .claims import the_claims
-from .data import DataSpec
+from .data import DataSpec, MujocoSpec
 from .markdown import interval, markdown_table, number, room_name, title_of
 from .maze_page import maze_section
 from .maze_summary import maze_series
+from .mujoco_page import mujoco_section
+from .overview import overview, verdicts
 from .pictures import save_figures
 from .protocol import how_it_differs, how_it_was_measured
 from .published import FILE, read_published
 from .specs import RunSpec
 from .store import Places, load_done, state_of
-from .summary import Group, Series, at_equal, group_runs
+from .summary import Group, at_equal, group_runs
 
 PAGE = "results.md"
 
@@ -36,12 +38,19 @@ def render(tables: dict[str, list[RunSpec]], places: Places, *, figures: bool = 
     groups = [group for group in wanted if group.runs]
     parts = [HEAD, SCORES if groups else "", _whats_there(tables, places)]
     if groups:
-        parts += [_overview(groups), _verdicts(groups), the_claims(wanted, places, figures=figures)]
+        title = "## Where another beats DM-H, and where not"
+        parts += [
+            overview(groups, "## All at once"),
+            verdicts(groups, title, "percent of optimum", "task"),
+            the_claims(wanted, places, figures=figures),
+        ]
     for group in groups:
         pictures = save_figures(group, title_of(group), places.out) if figures else []
         parts.append(_section(group, pictures))
     for name, series in maze_series(specs, stored).items():
         parts.append(maze_section(name, series, places, figures=figures))
+    locomotion = group_runs([spec for spec in specs if isinstance(spec.data, MujocoSpec)], stored)
+    parts.append(mujoco_section([group for group in locomotion if group.runs], places, figures=figures))
     if groups:
         parts += [_beside_the_paper(groups, places), how_it_was_measured(groups), how_it_differs(groups)]
     path = places.out / PAGE
@@ -94,60 +103,6 @@ def _by_series(specs: Sequence[RunSpec]) -> str:
         f"- `{series}`: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
         for series, found in seeds.items()
     )
-
-
-# ---------------------------------------------------------------------------- all at once
-
-
-def _overview(groups: list[Group]) -> str:
-    labels = list(dict.fromkeys(series.label for group in groups for series in group.series))
-    rows = []
-    for label in labels:
-        by_group = [next((one for one in group.series if one.label == label), None) for group in groups]
-        rows.append([label, *map(_cell, by_group)])
-    headings = ["", *(title_of(group) for group in groups)]
-    return f"## All at once\n\n{markdown_table(headings, rows)}"
-
-
-def _cell(series: Series | None) -> str:
-    if series is None:
-        return ""
-    if series.scores is None:
-        return "*missing*"
-    part = f" ({len(series.runs)} of {len(series.specs)} seeds)" if series.missing else ""
-    return interval(series.scores.percent) + part
-
-
-def _verdicts(groups: list[Group]) -> str:
-    lines = []
-    for group in groups:
-        ours = group.reference
-        if ours is None:
-            lines.append(f"- **{title_of(group)}:** no run of DM-H yet to compare with.")
-            continue
-        said = [_sentence(theirs, ours, lead) for theirs, lead in group.leads]
-        if said:
-            lines.append(f"- **{title_of(group)}:** {' '.join(said)}")
-    if not lines:
-        return ""
-    about = (
-        "Each method less DM-H in points of percent of optimum, paired by task. Who wins is said only where "
-        "the 95 % interval of the difference leaves out 0; there is no correction for asking often."
-    )
-    return f"## Where another beats DM-H, and where not\n\n{about}\n\n" + "\n".join(lines)
-
-
-def _sentence(theirs: Series, ours: Series, found: Estimate) -> str:
-    points = f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
-    match verdict(found):
-        case "wins":
-            text = f"**{theirs.label} beats {ours.label}: {points}**"
-        case "loses":
-            text = f"{theirs.label} loses to {ours.label}: {points}"
-        case _:
-            text = f"{theirs.label} and {ours.label}, no clear difference: {points}"
-    seeds = min(len(theirs.runs), len(ours.runs))
-    return f"{text}{' (one training seed)' if seeds == 1 else ''}."
 
 
 # ---------------------------------------------------------------------------- one dataset
@@ -267,7 +222,7 @@ def _beside_the_paper(groups: list[Group], places: Places) -> str:
 def _published_row(entry: "pd.Series[str]", room: str, groups: list[Group]) -> list[str]:
     labels = (entry["label"], f"{entry['label']} (paper)")
     ours = [
-        f"{interval(one.scores.returns, 2) if one.scores else '*missing*'} ({group.data.behaviour})"
+        f"{interval(one.scores.returns, 2) if one.scores else '*missing*'} ({group.histories.behaviour})"
         for group in groups
         for one in group.series
         if one.label in labels

@@ -13,7 +13,7 @@ from dmh_lib.statistics import Estimate
 
 from .maze_summary import MazeSeries
 from .mazes import ALONG_PATH
-from .store import NO_MEMORY
+from .store import MEMORY, NO_MEMORY
 from .summary import Group, group_curves, progress
 
 FOLDER = "figures"
@@ -29,14 +29,33 @@ def save_figures(group: Group, title: str, out: Path) -> list[str]:
     return [f"{FOLDER}/{name}" for name, figure in drawn.items() if save_png(figure, out / FOLDER / name)]
 
 
+def save_lives(group: Group, unit: str, title: str, out: Path) -> list[str]:
+    """Draw scores by episode where no optimum is known; the path as of `save_figures`."""
+    name = f"{FOLDER}/mujoco-{group.name.replace('/', '-').replace('.', '-')}.png"
+    remembering, forgetful = (group_curves(group, line, oracle=False) for line in (MEMORY, NO_MEMORY))
+    figure = learning_curves(remembering, forgetful, title, unit)
+    figure.update_yaxes(range=None, tickvals=None, rangemode="tozero")
+    return [name] if save_png(figure, out / name) else []
+
+
+def policy_curves(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """D4RL's score of behaviour policies by step of their learning."""
+    points = {name: (table["step"], table["score"]) for name, table in curves.items()}
+    figure = lines(points, "Behaviour policies", "steps of the environment", "D4RL's score, mean action")
+    figure.update_layout(showlegend=True)
+    return figure
+
+
 def save_picture(figure: go.Figure, name: str, out: Path) -> str:
     """Draw a figure and show it in Markdown, by its title; empty where no browser is installed."""
     return f"![{figure.layout.title.text}]({FOLDER}/{name})" if save_png(figure, out / FOLDER / name) else ""
 
 
-def learning_curves(remembering: pd.DataFrame, forgetful: pd.DataFrame, title: str) -> go.Figure:
-    """Percent of optimum by episode: bands with memory, dotted lines without, the oracle dashed."""
-    figure = return_curves(remembering, title)
+def learning_curves(
+    remembering: pd.DataFrame, forgetful: pd.DataFrame, title: str, unit: str = "percent of optimum"
+) -> go.Figure:
+    """Scores by episode: bands with memory, dotted lines without, the oracle dashed."""
+    figure = return_curves(remembering, title, unit)
     colors = {trace.name: trace.line.color for trace in figure.data if trace.name}
     for method, rows in forgetful.groupby("method", sort=False):
         dots = {"color": colors[str(method)], "width": 1.5, "dash": "dot"}

@@ -58,10 +58,10 @@ def how_it_was_measured(groups: Sequence[Group]) -> str:
     """The protocol, the datasets and the software."""
     lines = [f"- `{group.name}`: {_data(group)}" for group in groups]
     data = "\n".join(["**Data.**", "", *lines])
-    return "\n\n".join([MEASURED, data, _software(groups)])
+    return "\n\n".join([MEASURED, data, software_of(groups)])
 
 
-def _software(groups: Sequence[Group]) -> str:
+def software_of(groups: Sequence[Group]) -> str:
     """What the runs were done with; those that a GPU trained are named."""
     used: dict[str, list[Stored]] = {}
     for group in groups:
@@ -110,7 +110,7 @@ def _shown(value: Any) -> str:
 
 def _data(group: Group) -> str:
     run = group.runs[0]
-    spec, settings = group.data, run.about["settings"]
+    spec, settings = group.histories, run.about["settings"]
     prefix = "data.settings."
     config = {name.removeprefix(prefix): v for name, v in settings.items() if name.startswith(prefix)}
     lives = f"{config.pop('runs_per_task')} lifetimes of {config.pop('episodes')} episodes"

@@ -124,6 +124,7 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
         "hash": spec.hash,
         "spec": spec.to_dict(),
         "settings": spec.resolved(),
+        "data": {**data.summary(), "policies": data.metadata.get("policies", [])},
         "data_hash": data.data_hash(),
         "temperature": play.temperature,
         "target_return": play.target_return,

@@ -46,7 +46,7 @@ class _Said:
 
 def subgoal_claims(groups: Sequence[Group], drawn: Places | None) -> list[Claim]:
     """That sub-goals go with returns, in whole episodes and at their start; a picture if places are given."""
-    readable = [group for group in groups if has_readable_goal(group.data.split())]
+    readable = [group for group in groups if has_readable_goal(group.histories.split())]
     said = [_said(group, series) for group in readable for series in group.series]
     ours = [one for one in said if any(one.series is ours_of(group) for group in readable)]
     whole, first = ([_finding(one, name) for one in ours for name in names] for names in (WHOLE, FIRST))

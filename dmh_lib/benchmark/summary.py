@@ -19,7 +19,7 @@ from dmh_lib.statistics import (
     score_array,
 )
 
-from .data import DataSpec
+from .data import AnyData, DataSpec
 from .specs import RunSpec
 from .store import MEMORY, NO_MEMORY, Stored, final_rows
 
@@ -28,14 +28,15 @@ REFERENCE = "dm-h"
 
 @dataclass(frozen=True)
 class Scores:
-    """A method's finished runs on a dataset. Percent of optimum at the last episode unless said otherwise."""
+    """A method's finished runs on a dataset: percent of optimum, or of MuJoCo D4RL's score, at the last
+    episode unless said otherwise."""
 
     percent: Estimate
     """Mean, final checkpoint."""
     iqm: Estimate
     """Interquartile mean."""
     area: Estimate
-    """NAUC: area under the return curve over the oracle's, 1 at most."""
+    """NAUC: area under the return curve over the oracle's, 1 at most; NaN where no optimum is known."""
     returns: Estimate
     """Mean return."""
     no_memory: Estimate
@@ -97,11 +98,15 @@ class Group:
     series: list[Series]
 
     @property
-    def data(self) -> DataSpec:
+    def data(self) -> AnyData:
         """What all methods learned from."""
-        data = self.series[0].specs[0].data
-        assert isinstance(data, DataSpec)
-        return data
+        return self.series[0].specs[0].data
+
+    @property
+    def histories(self) -> DataSpec:
+        """The same, of a dark room."""
+        assert isinstance(self.data, DataSpec)
+        return self.data
 
     @property
     def runs(self) -> list[Stored]:
@@ -165,12 +170,12 @@ def at_equal(theirs: Series, ours: Series, budget: str) -> Versus:
     return Versus(smallest, means[0], means[1], both)
 
 
-def group_curves(group: Group, line: str = MEMORY) -> pd.DataFrame:
+def group_curves(group: Group, line: str = MEMORY, *, oracle: bool = True) -> pd.DataFrame:
     """`results.curves` of the final checkpoints of all methods, with the oracle if played with memory."""
     tables = [_final(series.runs, line) for series in group.series if series.runs]
-    if line == MEMORY:
-        oracle = tables[0].assign(method="oracle", percent_of_optimum=100.0)
-        tables.append(oracle.drop_duplicates(["training_seed", "task", "seed", "episode"]))
+    if line == MEMORY and oracle:
+        told = tables[0].assign(method="oracle", percent_of_optimum=100.0)
+        tables.append(told.drop_duplicates(["training_seed", "task", "seed", "episode"]))
     return curves(pd.concat(tables, ignore_index=True))
 
 

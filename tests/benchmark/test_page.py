@@ -11,7 +11,8 @@ from made_up import DATA, store, tiny
 
 from dmh_lib import statistics
 from dmh_lib.benchmark import Places, RunSpec, load_done
-from dmh_lib.benchmark.page import PAGE, _sentence, render
+from dmh_lib.benchmark.overview import sentence
+from dmh_lib.benchmark.page import PAGE, render
 from dmh_lib.benchmark.pictures import learning_curves, training_curves
 from dmh_lib.benchmark.published import FILE, read_published
 from dmh_lib.benchmark.store import expected_minutes
@@ -129,13 +130,13 @@ def test_no_checkpoint_that_early(places: Places) -> None:
 
 def test_who_wins(places: Places) -> None:
     ours, ad, _ = group_of(places).series
-    assert _sentence(ad, ours, compare(ad, ours)).startswith("**AD beats DM-H: +")
-    assert "(one training seed)" in _sentence(ad, ours, compare(ad, ours))
-    assert _sentence(ours, ad, compare(ours, ad)).startswith("DM-H loses to AD: -")
+    assert sentence(ad, ours, compare(ad, ours)).startswith("**AD beats DM-H: +")
+    assert "(one training seed)" in sentence(ad, ours, compare(ad, ours))
+    assert sentence(ours, ad, compare(ours, ad)).startswith("DM-H loses to AD: -")
     store(TABLE[2], places, final=80)
     group = group_of(places)
     ((ad, lead),) = group.leads
-    assert "no clear difference: -2.2" in _sentence(ad, group.series[0], lead)  # 80 against 80 and 84
+    assert "no clear difference: -2.2" in sentence(ad, group.series[0], lead)  # 80 against 80 and 84
 
 
 @pytest.fixture

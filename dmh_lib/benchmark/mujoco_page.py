@@ -1,0 +1,164 @@
+"""The page's section on MuJoCo: D4RL's scores on data of our own, and the published ones on D4RL's."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dmh_lib.behaviour.config import ENVIRONMENTS
+from dmh_lib.behaviour.learn import CURVE
+from dmh_lib.files import read_json
+
+from .data import MujocoSpec
+from .markdown import interval, joined, markdown_table, number, title_of
+from .overview import overview, verdicts
+from .pictures import policy_curves, save_lives, save_picture
+from .protocol import software_of
+from .published import FILE, read_published
+from .store import MEMORY, PAPER_TARGET, Places, Stored, final_rows
+from .summary import Group, Series
+
+UNIT = "D4RL's score"
+
+
+def mujoco_section(groups: Sequence[Group], places: Places, *, figures: bool = True) -> str:
+    """The Markdown of all datasets that have runs, or nothing; figures are drawn beside the page."""
+    shown = list(groups)
+    if not shown:
+        return ""
+    parts = [
+        INTRODUCTION,
+        overview(shown, "### Scores on all datasets"),
+        verdicts(shown, "### Where another beats DM-H in MuJoCo, and where not", UNIT, "lifetime"),
+        _published(shown, places),
+    ]
+    for group in shown:
+        pictures = save_lives(group, UNIT, title_of(group), places.out) if figures else []
+        shown_pictures = [f"![{title_of(group)}]({path})" for path in pictures]
+        parts.append(joined(f"### {title_of(group)}", *shown_pictures, _details(group)))
+    parts += [_data(shown, places, figures=figures), NOTES, software_of(shown)]
+    return joined(*parts)
+
+
+INTRODUCTION = """## MuJoCo, on data of our own
+
+**These are not D4RL's datasets.** D4RL's were collected with a simulator of 2018; ours have its schema, the
+same mixtures and policies of about the same scores, on Gymnasium's v5 (see *Data* below). Scores are D4RL's:
+0 is its random policy, 100 its expert. They are those of the **last of ten episodes, final checkpoint**,
+from an empty context and without a gradient step. Brackets are 95 % intervals over training seeds and
+lifetimes."""
+
+NOTES = """### How MuJoCo was measured
+
+- **Play.** Ten lifetimes of ten episodes with each training seed's final checkpoint, three with its earlier
+  ones, all side by side. Models are deterministic; lifetimes differ by where the simulator starts them.
+- **Targets.** Models with a return-to-go (DM-H, DT, DM) aim at the best return in their data. *Paper's
+  target* is the same checkpoint aiming at 12,000 (HalfCheetah), 3,600 (Hopper) or 5,000 (Walker2d), far
+  beyond most of our data.
+- **DM-H.** Sub-goals for 20 steps, contexts of up to four episodes, sorted, relabelled so that the target is
+  the best one's return; rewards in thousands. The ten episodes of play are more than it was trained on.
+- **AD.** Windows of 2,000 steps across episodes in the order collected, which in `medium-replay` is that of
+  learning and elsewhere means nothing. **DT, DM:** windows of 20 steps. **BC:** single steps, *BC-10%* those
+  of the best tenth of the episodes.
+- **Best checkpoint** is chosen by the very score it shows, and so flatters."""
+
+
+def _details(group: Group) -> str:
+    headings = [
+        "method", UNIT, "each seed", "first episode", "without memory", "paper's target", "best checkpoint",
+        "updates", "minutes",
+    ]  # fmt: skip
+    rows = []
+    for series in group.series:
+        scores = series.scores
+        if scores is None:
+            rows.append([series.label, "*missing*", *[""] * (len(headings) - 2)])
+            continue
+        rows.append(
+            [
+                series.label + (" \\*" if series.missing else ""),
+                f"**{interval(scores.percent)}**",
+                ", ".join(f"{value:.1f}" for value in scores.by_seed),
+                number(_mean(series, MEMORY, first=True)),
+                interval(scores.no_memory),
+                number(_mean(series, PAPER_TARGET)),
+                f"{scores.best:.1f}",
+                f"{scores.updates:,}",
+                number(scores.minutes),
+            ]
+        )
+    partial = any(series.runs and series.missing for series in group.series)
+    note = "\n\n\\* not all training seeds are there yet." if partial else ""
+    return markdown_table(headings, rows) + note
+
+
+def _mean(series: Series, line: str, *, first: bool = False) -> float | None:
+    """Mean score of a line's first or last episode, final checkpoints; None where it was not played."""
+    table = pd.concat([final_rows(run.table, line) for run in series.runs])
+    if table.empty:
+        return None
+    episode = table["episode"].min() if first else table["episode"].max()
+    return float(table.loc[table["episode"] == episode, "percent_of_optimum"].mean())
+
+
+def _published(groups: Sequence[Group], places: Places) -> str:
+    """The paper's figures for datasets of these names, beside ours."""
+    table = read_published(places.out / FILE)
+    names = {
+        f"{data.env}-{data.kind}": group for group in groups if isinstance(data := group.data, MujocoSpec)
+    }
+    known = table[table["task"].isin(names)]
+    if known.empty:
+        return ""
+    labels = list(dict.fromkeys(known["label"]))
+    rows = []
+    for label in labels:
+        cells = []
+        for name, group in names.items():
+            entry = known[(known["label"] == label) & (known["task"] == name)]
+            ours = next((one for one in group.series if one.label == label and one.scores), None)
+            theirs = entry["value"].iloc[0] if len(entry) else "–"
+            mine = f"{ours.scores.percent.value:.1f}" if ours and ours.scores else "–"
+            cells.append(f"{theirs} · {mine}")
+        rows.append([label, *cells])
+    about = (
+        "**Published, on D4RL's data** (Huang et al. 2024, from "
+        f"[`{FILE}`]({FILE})) · **ours, on ours.** Two different sets of data stand beside each other here: "
+        "compare methods within each, not the numbers across."
+    )
+    return f"### Beside the published scores\n\n{about}\n\n{markdown_table(['', *names], rows)}"
+
+
+def _data(groups: Sequence[Group], places: Places, *, figures: bool) -> str:
+    headings = ["dataset", "steps", "episodes", "mean return", "best return", "policies' scores", "hash"]
+    rows = []
+    for group in groups:
+        run = group.runs[0]
+        known, hashes = run.about.get("data", {}), {one.about["data_hash"][:12] for one in group.runs}
+        rows.append(
+            [
+                f"`{group.name}`",
+                f"{known.get('steps', 0):,}",
+                f"{known.get('episodes', 0):,}",
+                f"{known.get('return_mean', 0):,.0f}",
+                f"{known.get('return_max', 0):,.0f}",
+                ", ".join(f"{score:.0f}" for score in _policy_scores(run)),
+                ", ".join(f"`{one}`" for one in sorted(hashes)),
+            ]
+        )
+    curves = {}
+    for env in ENVIRONMENTS:
+        path = places.data / "policies" / env / CURVE
+        if path.is_file():
+            curves[env] = pd.DataFrame(read_json(path)["curve"])
+    picture = (
+        save_picture(policy_curves(curves), "mujoco-policies.png", places.out) if curves and figures else ""
+    )
+    about = (
+        "From the policies in `data/policies`, which soft actor-critic learned here; actions are drawn, as "
+        "while learning. `dmh data collect data/policies/hopper --kind medium` makes such a file of any size."
+    )
+    return joined("### Data", about, picture, markdown_table(headings, rows))
+
+
+def _policy_scores(run: Stored) -> list[float]:
+    return [float(one["score"]) for one in run.about.get("data", {}).get("policies", [])]

@@ -1,0 +1,67 @@
+"""Methods beside each other on all datasets, and in words where another beats DM-H."""
+
+from dmh_lib.statistics import Estimate, verdict
+
+from .markdown import interval, markdown_table, title_of
+from .summary import Group, Series
+
+
+def overview(groups: list[Group], title: str) -> str:
+    """A table of scores with a column for each dataset."""
+    labels = list(dict.fromkeys(series.label for group in groups for series in group.series))
+    rows = []
+    for label in labels:
+        by_group = [next((one for one in group.series if one.label == label), None) for group in groups]
+        rows.append([label, *map(_cell, by_group)])
+    headings = ["", *(title_of(group) for group in groups)]
+    return f"{title}\n\n{markdown_table(headings, rows)}"
+
+
+def _cell(series: Series | None) -> str:
+    if series is None:
+        return ""
+    if series.scores is None:
+        return "*missing*"
+    part = f" ({len(series.runs)} of {len(series.specs)} seeds)" if series.missing else ""
+    return interval(series.scores.percent) + part
+
+
+def verdicts(groups: list[Group], title: str, unit: str, units: str) -> str:
+    """What each method is less DM-H, dataset by dataset.
+
+    Args:
+        groups: the datasets.
+        title: of the section, in Markdown.
+        unit: of a score, for example `percent of optimum`.
+        units: what scores are paired by, for example `task`.
+    """
+    lines = []
+    for group in groups:
+        ours = group.reference
+        if ours is None:
+            lines.append(f"- **{title_of(group)}:** no run of DM-H yet to compare with.")
+            continue
+        said = [sentence(theirs, ours, lead) for theirs, lead in group.leads]
+        if said:
+            lines.append(f"- **{title_of(group)}:** {' '.join(said)}")
+    if not lines:
+        return ""
+    about = (
+        f"Each method less DM-H in points of {unit}, paired by {units}. Who wins is said only where "
+        "the 95 % interval of the difference leaves out 0; there is no correction for asking often."
+    )
+    return f"{title}\n\n{about}\n\n" + "\n".join(lines)
+
+
+def sentence(theirs: Series, ours: Series, found: Estimate) -> str:
+    """Who wins, for example `**AD beats DM-H: +2.1 [+0.4, +3.9]**.`"""
+    points = f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+    match verdict(found):
+        case "wins":
+            text = f"**{theirs.label} beats {ours.label}: {points}**"
+        case "loses":
+            text = f"{theirs.label} loses to {ours.label}: {points}"
+        case _:
+            text = f"{theirs.label} and {ours.label}, no clear difference: {points}"
+    seeds = min(len(theirs.runs), len(ours.runs))
+    return f"{text}{' (one training seed)' if seeds == 1 else ''}."
