@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from . import block, envs, labels, online, scaling, scan, train
+from . import block, envs, labels, mujoco, online, scaling, scan, train
 from .common import BenchSettings, Report
 
 BENCHMARKS: dict[str, Callable[..., Report]] = {
-    module.Settings.name: module.run for module in (scan, block, train, online, scaling, labels, envs)
+    module.Settings.name: module.run for module in (scan, block, train, online, mujoco, scaling, labels, envs)
 }
 """By the name that `dmh bench NAME` knows, in the order in which `dmh bench all` runs them."""
 

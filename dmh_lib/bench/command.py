@@ -9,7 +9,7 @@ from tyro.conf import OmitArgPrefixes, subcommand
 from dmh_lib.console import watched
 from dmh_lib.files import write_json
 
-from . import BENCHMARKS, block, envs, labels, online, scaling, scan, train
+from . import BENCHMARKS, block, envs, labels, mujoco, online, scaling, scan, train
 from .common import BenchSettings, format_report
 from .suite import run_all
 
@@ -62,6 +62,7 @@ class Bench:
         | Annotated[Measure[block.Settings], _measure(block.Settings)]
         | Annotated[Measure[train.Settings], _measure(train.Settings)]
         | Annotated[Measure[online.Settings], _measure(online.Settings)]
+        | Annotated[Measure[mujoco.Settings], _measure(mujoco.Settings)]
         | Annotated[Measure[scaling.Settings], _measure(scaling.Settings)]
         | Annotated[Measure[labels.Settings], _measure(labels.Settings)]
         | Annotated[Measure[envs.Settings], _measure(envs.Settings)]

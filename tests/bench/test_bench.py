@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dmh_lib.agents import ADAgent, DMHAgent
-from dmh_lib.bench import BENCHMARKS, block, common, envs, labels, online, scaling, scan, suite, train
+from dmh_lib.bench import BENCHMARKS, block, common, envs, labels, mujoco, online, scaling, scan, suite, train
 from dmh_lib.bench.common import (
     MIB,
     Check,
@@ -36,6 +36,7 @@ MODULES = {
     "block": block,
     "train": train,
     "online": online,
+    "mujoco": mujoco,
     "scaling": scaling,
     "labels": labels,
     "envs": envs,
