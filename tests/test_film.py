@@ -44,17 +44,17 @@ def test_an_episode_is_filmed() -> None:
 
 def test_a_film_as_a_file(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (3, 24, 32, 3), dtype=np.uint8)
-    made = Film(frames, 0.05, "noise & more")
+    made = Film(frames, 0.25, "noise & more")
     made.save(tmp_path / "noise.webp")
     with Image.open(tmp_path / "noise.webp") as picture:
         assert (picture.n_frames, picture.size) == (3, (32, 24))
     with Image.open(BytesIO(made.webp())) as picture:
         picture.seek(1)
         picture.load()
-        assert picture.info["duration"] == 50
+        assert picture.info["duration"] == 250
     shown = made._repr_mimebundle_()
     assert shown["text/html"].startswith(
-        '<img alt="noise &amp; more: a film of 3 pictures, 0.1 s" src="data:'
+        '<img alt="noise &amp; more: a film of 3 pictures, 0.8 s" src="data:'
     )
 
 
