@@ -16,32 +16,45 @@ from dmh_lib.errors import CheckpointError
 from dmh_lib.files import atomic_path
 
 LOG_STD = (-20.0, 2.0)  # limits of the log standard deviation, SAC's
+MOST_SEEN = 10.0  # standard deviations that an observation is cut off at, Stable-Baselines3's
 
 
 class GaussianPolicy(nn.Module):
-    """Two hidden layers, and the Gaussian whose tanh is the action (Haarnoja et al. 2018).
+    """Two hidden layers and a Gaussian, of which draws become actions.
 
     Args:
         obs_dim: numbers in an observation.
         low, high: (A,) bounds of the actions.
         hidden: units of each layer.
+        squash: the tanh of a draw, put between the bounds, is the action, as in soft actor-critic (Haarnoja
+            et al. 2018), whose units are rectified. Else the draw itself, cut off at the bounds, as in
+            proximal policy optimisation (Schulman et al. 2017), whose units are tanh.
     """
 
     low: Tensor
     high: Tensor
+    obs_mean: Tensor
+    obs_std: Tensor
 
-    def __init__(self, obs_dim: int, low: ArrayLike, high: ArrayLike, hidden: int = 256) -> None:
+    def __init__(
+        self, obs_dim: int, low: ArrayLike, high: ArrayLike, hidden: int = 256, *, squash: bool = True
+    ) -> None:
         super().__init__()
+        self.squash = squash
         bounds = [torch.as_tensor(np.asarray(bound, dtype=np.float32)) for bound in (low, high)]
         self.register_buffer("low", bounds[0])
         self.register_buffer("high", bounds[1])
-        self.body = nn.Sequential(nn.Linear(obs_dim, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.register_buffer("obs_mean", torch.zeros(obs_dim))
+        self.register_buffer("obs_std", torch.ones(obs_dim))
+        unit = nn.ReLU if squash else nn.Tanh
+        self.body = nn.Sequential(nn.Linear(obs_dim, hidden), unit(), nn.Linear(hidden, hidden), unit())
         self.mu = nn.Linear(hidden, len(bounds[0]))
         self.log_std = nn.Linear(hidden, len(bounds[0]))
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation before the tanh, (B, A) each, of observations (B, obs_dim)."""
-        x = self.body(observations)  # (B, hidden)
+        """Mean and log standard deviation of the Gaussian, (B, A) each, of observations (B, obs_dim)."""
+        seen = (observations - self.obs_mean) / self.obs_std
+        x = self.body(seen if self.squash else seen.clamp(-MOST_SEEN, MOST_SEEN))  # (B, hidden)
         return self.mu(x), self.log_std(x).clamp(*LOG_STD)
 
     @torch.inference_mode()
@@ -52,7 +65,11 @@ class GaussianPolicy(nn.Module):
         mean, log_std = self(torch.as_tensor(observations, dtype=torch.float32))
         if generator is not None:
             mean = mean + log_std.exp() * torch.randn(mean.shape, generator=generator)
-        actions: NDArray[np.float32] = (self.low + (self.high - self.low) * (mean.tanh() + 1) / 2).numpy()
+        if self.squash:
+            chosen = self.low + (self.high - self.low) * (mean.tanh() + 1) / 2
+        else:
+            chosen = mean.clamp(self.low, self.high)
+        actions: NDArray[np.float32] = chosen.numpy()
         return actions
 
 
@@ -60,7 +77,7 @@ def save_policy(policy: GaussianPolicy, path: str | os.PathLike[str], about: dic
     """Write a policy as one safetensors file; `about` (plain JSON values) goes into its header."""
     with atomic_path(path) as temporary:
         tensors = {name: tensor.contiguous() for name, tensor in policy.state_dict().items()}
-        save_file(tensors, temporary, metadata={"about": json.dumps(about)})
+        save_file(tensors, temporary, metadata={"about": json.dumps({**about, "squash": policy.squash})})
 
 
 def load_policy(path: str | os.PathLike[str]) -> tuple[GaussianPolicy, dict[str, Any]]:
@@ -76,7 +93,8 @@ def load_policy(path: str | os.PathLike[str]) -> tuple[GaussianPolicy, dict[str,
             about = json.loads((opened.metadata() or {})["about"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         hidden, obs_dim = tensors["body.0.weight"].shape
-        policy = GaussianPolicy(obs_dim, tensors["low"], tensors["high"], hidden)
+        squash = bool(about["squash"])
+        policy = GaussianPolicy(obs_dim, tensors["low"], tensors["high"], hidden, squash=squash)
         policy.load_state_dict(tensors)
     except (safetensors.SafetensorError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{file}: no policy, or broken ({error!r}); learn or copy it again") from error

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg, subcommand
 
-from dmh_lib.behaviour.config import BehaviourConfig, Mixture
+from dmh_lib.behaviour.config import Mixture, PPOConfig, SACConfig
 from dmh_lib.console import print_fields, watched
 from dmh_lib.data.dqn import DQNConfig
 from dmh_lib.data.mazes import MazeDataConfig
@@ -154,9 +154,12 @@ class Convert:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Learn a policy for MuJoCo with soft actor-critic, and keep one for each point of its curve."""
+    """Learn a policy for MuJoCo, and keep one for each point of its curve."""
 
-    config: Annotated[BehaviourConfig, arg(name="")] = field(default_factory=BehaviourConfig)
+    config: (
+        Annotated[PPOConfig, subcommand("ppo", description=PPOConfig.__doc__)]
+        | Annotated[SACConfig, subcommand("sac", description=SACConfig.__doc__)]
+    )
     out: Path | None = None
     """Folder of the run; runs/behaviour/ENV if left out."""
     resume: bool = False

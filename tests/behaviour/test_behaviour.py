@@ -1,6 +1,9 @@
 """Policies: learned by the real learner, kept without pickles, resumed, and mixed into datasets."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -11,21 +14,24 @@ from safetensors.numpy import load_file, save_file
 
 from dmh_lib.behaviour import collect as collecting
 from dmh_lib.behaviour.collect import collect, keep, make_dataset
-from dmh_lib.behaviour.config import BehaviourConfig, Mixture
-from dmh_lib.behaviour.learn import judge, learn
+from dmh_lib.behaviour.config import Mixture, PPOConfig, SACConfig
+from dmh_lib.behaviour.learn import _take_up, judge, learn
+from dmh_lib.behaviour.learners import LEARNERS
 from dmh_lib.behaviour.play import play
 from dmh_lib.behaviour.policy import GaussianPolicy, load_policy, save_policy
 from dmh_lib.errors import CheckpointError, SettingError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-SMALL = {"hidden": 16, "batch_size": 16, "random_steps": 64, "save_every": 80, "judged_episodes": 1}
+SMALL = {"hidden": 16, "batch_size": 16, "save_every": 80, "judged_episodes": 1}
+SAC = partial(SACConfig, **SMALL, random_steps=64)
+PPO = partial(PPOConfig, **SMALL, rollout=10)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[SAC, PPO], ids=["sac", "ppo"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two points of Hopper's curve."""
     out = tmp_path_factory.mktemp("behaviour") / "hopper"
-    learn(BehaviourConfig("hopper", steps=160, **SMALL), out)
+    learn(request.param("hopper", steps=160), out)
     return out
 
 
@@ -42,23 +48,29 @@ def test_a_run_keeps_a_policy_for_each_point(run: Path) -> None:
 
 
 def test_the_policy_is_the_learner_s_actor(run: Path) -> None:
-    """The actor in the learner's state and the policy's file say the same."""
-    from jax.tree_util import keystr, tree_map_with_path
-    from sbx import SAC
-
-    leaves = load_file(run / "state-00000160" / "learner.safetensors")
-    model = SAC("MlpPolicy", "Hopper-v5", policy_kwargs={"net_arch": [16, 16]})
-    state = model.policy.actor_state
-    model.policy.actor_state = tree_map_with_path(lambda path, _: leaves["['actor']" + keystr(path)], state)
+    """What the learner says of an observation, from its state on file, and what the policy's file says."""
+    known = json.loads((run / "curve.json").read_text())["config"]
+    make = SAC if known["learner"] == "sac" else PPO
+    config = make("hopper", steps=160)
+    learner = LEARNERS[config.learner](config)
+    _take_up(learner, config, run)
     policy, _ = load_policy(run / "policies" / "step-00000160.safetensors")
     seen = np.random.default_rng(0).normal(size=(7, 11))
-    theirs, _ = model.predict(seen, deterministic=True)
-    np.testing.assert_allclose(policy.act(seen), theirs, rtol=1e-5, atol=1e-6)
+    env = learner.model.get_vec_normalize_env()
+    theirs, _ = learner.model.predict(seen if env is None else env.normalize_obs(seen), deterministic=True)
+    assert not np.allclose(theirs, 0)
+    np.testing.assert_allclose(policy.act(seen), theirs, rtol=1e-4, atol=1e-5)
+    _, spread = policy(torch.as_tensor(seen, dtype=torch.float32))
+    actor = learner.model.policy.actor_state
+    drawn = actor.apply_fn(actor.params, seen if env is None else env.normalize_obs(seen))
+    inner = drawn.distribution if known["learner"] == "sac" else drawn
+    np.testing.assert_allclose(spread.exp().detach(), inner.stddev(), rtol=1e-4)
 
 
-def test_a_run_goes_on(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [SAC, PPO], ids=["sac", "ppo"])
+def test_a_run_goes_on(make: Callable[..., SACConfig | PPOConfig], tmp_path: Path) -> None:
     """What is put down is taken up: weights, moments, memory; and other settings are refused."""
-    out, config = tmp_path / "run", BehaviourConfig("Pendulum-v1", steps=80, **SMALL)
+    out, config = tmp_path / "run", make("Pendulum-v1", steps=80)
     first = learn(config, out)
     before = load_file(out / "state-00000080" / "learner.safetensors")
     assert first["score"].isna().all()
@@ -66,18 +78,21 @@ def test_a_run_goes_on(run: Path, tmp_path: Path) -> None:
         learn(config, out)
     again = learn(config, out, resume=True)  # nothing is left to do
     assert again["step"].tolist() == [80]
-    more = learn(BehaviourConfig("Pendulum-v1", steps=160, **SMALL), out, resume=True)
+    more = learn(replace(config, steps=160), out, resume=True)
     assert more["step"].tolist() == [80, 160]
     after = load_file(out / "state-00000160" / "learner.safetensors")
-    moments = "['critic'].opt_state.inner_state[0].count"
-    assert after[moments] == before[moments] + 40  # half as many updates as steps
-    memory = load_file(out / "state-00000160" / "replay.safetensors")
-    assert memory["rewards"].shape == (20, 8)
+    (moments,) = (name for name in after if name.startswith("['critic']") and name.endswith("[0].count"))
+    memory = load_file(out / "state-00000160" / "memory.safetensors")
+    if make is SAC:
+        assert after[moments] == before[moments] + 40  # half as many updates as steps
+        assert memory["rewards"].shape == (20, 8)
+    else:
+        assert after[moments] == 2 * before[moments]
+        assert memory["observations.count"] == pytest.approx(160 + 8 + 8, abs=1)  # starts count as well
     assert not (out / "state-00000080").exists()
     assert learn(config, out, resume=True)["step"].tolist() == [80, 160]  # fewer than there are
-    other = BehaviourConfig("Pendulum-v1", steps=160, **SMALL | {"hidden": 8})
     with pytest.raises(CheckpointError, match="field 'config'"):
-        learn(other, out, resume=True)
+        learn(replace(config, hidden=8, steps=160), out, resume=True)
     learner = out / "state-00000160" / "learner.safetensors"
     save_file(after | {moments: np.zeros(3)}, learner)
     with pytest.raises(CheckpointError, match=r"count has the shape \(3,\), not \(\)"):
@@ -89,7 +104,7 @@ def test_a_run_goes_on(run: Path, tmp_path: Path) -> None:
 
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever that was: a point without its state is learned again, and no state is gone before the next."""
-    out, config = tmp_path / "run", BehaviourConfig("Pendulum-v1", steps=160, **SMALL)
+    out, config = tmp_path / "run", SAC("Pendulum-v1", steps=160)
     first = Path.rename
 
     def killed(path: Path, target: Path) -> Path:
@@ -108,26 +123,31 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("env", ["CartPole-v1", "Nothing-v0"])
 def test_environments_that_do_not_fit(env: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="environment: "):
-        learn(BehaviourConfig(env, steps=16), tmp_path / "run")
+        learn(PPOConfig(env, steps=16), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_settings_are_checked() -> None:
     with pytest.raises(SettingError, match="save_every"):
-        BehaviourConfig(save_every=0)
-    with pytest.raises(SettingError, match="steps: must be a multiple of copies"):
-        BehaviourConfig(steps=100)
+        PPOConfig(save_every=0)
+    with pytest.raises(SettingError, match="learning_rate"):
+        SACConfig(learning_rate=-1.0)
 
 
-def test_actions_keep_their_bounds() -> None:
+@pytest.mark.parametrize("squash", [True, False])
+def test_actions_keep_their_bounds(squash: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    policy = GaussianPolicy(3, [-1.0, 0.0], [1.0, 5.0], hidden=8)
+    policy = GaussianPolicy(3, [-1.0, 0.0], [1.0, 5.0], hidden=8, squash=squash)
+    policy.obs_std.fill_(2.0)
     seen = 100 * np.random.default_rng(0).normal(size=(50, 3))
     drawn = policy.act(seen, torch.Generator().manual_seed(0))
     assert (drawn >= [-1, 0]).all()
     assert (drawn <= [1, 5]).all()
     np.testing.assert_array_equal(drawn, policy.act(seen, torch.Generator().manual_seed(0)))
     assert not np.array_equal(drawn, policy.act(seen))
+    save_policy(policy, tmp_path / "policy.safetensors", {})
+    again, _ = load_policy(tmp_path / "policy.safetensors")
+    np.testing.assert_array_equal(again.act(seen), policy.act(seen))
 
 
 def test_files_that_are_no_policy(tmp_path: Path) -> None:
@@ -138,7 +158,7 @@ def test_files_that_are_no_policy(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no policy, or broken"):
         load_policy(path)
     save_policy(GaussianPolicy(3, [-1.0], [1.0], hidden=8), path, {"score": 1})
-    assert load_policy(path)[1] == {"score": 1}
+    assert load_policy(path)[1] == {"score": 1, "squash": True}
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="no policy, or broken"):
         load_policy(path)
