@@ -69,6 +69,18 @@ class Film:
         return {"text/html": f'<img alt="{escape(words)}" src="{source}">', "text/plain": words}
 
 
+class NothingToDrawWithError(SettingError):
+    """This machine has no OpenGL that MuJoCo can use."""
+
+
+def show(agent: Agent, env_id: str, title: str, *, steps: int = 300, seed: int = 0) -> Film | str:
+    """A film of an agent's first episode, or in words what this machine lacks; arguments as of `record`."""
+    try:
+        return record(agent, env_id, title, steps=steps, seed=seed)
+    except NothingToDrawWithError as error:
+        return str(error)
+
+
 def record(
     agent: Agent,
     env_id: str,
@@ -91,7 +103,8 @@ def record(
         seed: of the environment and the agent.
 
     Raises:
-        SettingError: not a MuJoCo environment, or nothing to draw with on this machine.
+        SettingError: not a MuJoCo environment.
+        NothingToDrawWithError: no OpenGL on this machine.
     """
     same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
     try:
@@ -126,7 +139,7 @@ def _renderer(model: Any) -> Any:
         renderer = mujoco.Renderer(model, *SIZE)
     except Exception as error:  # whatever the graphics library raises
         remedy = "on Linux without a screen install libegl1, and set MUJOCO_GL=egl before Python starts"
-        raise SettingError(f"film: MuJoCo has nothing to draw with ({error}); {remedy}") from error
+        raise NothingToDrawWithError(f"film: MuJoCo has nothing to draw with ({error}); {remedy}") from error
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         renderer.scene.flags[flag] = 0
     return renderer

@@ -11,7 +11,7 @@ from dmh_lib.benchmark.markdown import short_title_of
 from dmh_lib.benchmark.store import NO_MEMORY, final_rows
 from dmh_lib.benchmark.summary import Group, Series, compare, minutes_of
 from dmh_lib.results import by_length
-from dmh_lib.statistics import verdict
+from dmh_lib.statistics import mean, score_array, verdict
 
 
 def wanted(tables: Sequence[str], methods: Sequence[str] | None = None) -> list[RunSpec]:
@@ -135,3 +135,16 @@ def maze_table(docs: str | os.PathLike[str] = "docs", tables: Sequence[str] = ("
     by_line = pd.concat(finals, ignore_index=True).groupby("line", sort=False)
     parts = [by_length(rows).assign(line=line) for line, rows in by_line]
     return pd.concat(parts, ignore_index=True)[["line", "method", "corridor", "mean", "low", "high"]]
+
+
+def mujoco_table(docs: str | os.PathLike[str] = "docs", tables: Sequence[str] = ("mujoco",)) -> pd.DataFrame:
+    """D4RL's scores at the last episode of the stored runs' final checkpoints: methods × datasets.
+
+    Means over training seeds and lifetimes; empty where nothing is stored.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for group in read_groups(tables, docs):
+        for series in group.series:
+            finals = pd.concat([final_rows(run.table) for run in series.runs])
+            scores.setdefault(group.name, {})[series.label] = mean(score_array(finals)[..., -1])
+    return pd.DataFrame(scores)

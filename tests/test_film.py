@@ -72,6 +72,9 @@ def no_graphics(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_to_draw_with() -> None:
     with pytest.raises(SettingError, match=r"nothing to draw with \(no display\); .*MUJOCO_GL=egl"):
         record(agent(), "Hopper-v5")
+    said = film.show(agent(), "Hopper-v5", "a fall")
+    assert isinstance(said, str)
+    assert "MUJOCO_GL" in said
 
 
 @pytest.mark.parametrize(

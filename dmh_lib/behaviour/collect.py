@@ -60,8 +60,10 @@ class Kept:
 
     @property
     def medium(self) -> int:
-        """Place of the one whose score is nearest to 40, the expert at the latest."""
-        return int(np.nanargmin(np.abs(self.scores[: self.expert + 1] - MEDIUM)))
+        """Place of the one whose score is nearest to 40, among all up to the first that reaches it."""
+        reached = np.flatnonzero(self.scores >= MEDIUM)
+        last = int(reached[0]) if len(reached) else self.expert
+        return int(np.nanargmin(np.abs(self.scores[: last + 1] - MEDIUM)))
 
     def chosen(self, kind: Kind) -> list[int]:
         """Places of the policies that a dataset is from."""
@@ -114,8 +116,8 @@ def make_dataset(
 ) -> Trajectories:
     """A dataset in D4RL's manner from a run of `learn`; its metadata say which policies it is from.
 
-    `medium` is the policy whose score is nearest to 40, `expert` the best one, `medium-expert` half of each,
-    `medium-replay` all policies up to the medium one, from the first on.
+    `medium` is the policy whose score is nearest to 40 when that is first reached, `expert` the best one,
+    `medium-expert` half of each, `medium-replay` all policies up to the medium one, from the first on.
 
     Raises CheckpointError if the run is missing or broken.
     """

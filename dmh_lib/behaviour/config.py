@@ -35,7 +35,7 @@ class BehaviourConfig:
     learner: ClassVar[Learner]
     env: str = "hopper"
     """hopper, halfcheetah, walker2d, or the id of another Gymnasium environment with bounded actions."""
-    steps: int = 3_000_000
+    steps: int = 1_000_000
     """Of the environment, in all its copies."""
     seed: int = 0
     hidden: int = 64
@@ -43,7 +43,7 @@ class BehaviourConfig:
     copies: int = 8
     """Of the environment, side by side."""
     batch_size: int = 64
-    save_every: int = 50_000
+    save_every: int = 10_000
     """Steps from checkpoint to checkpoint; each is judged and its policy kept."""
     judged_episodes: int = 10
     """For each point of the curve, with the mean action."""
@@ -84,7 +84,6 @@ class SACConfig(BehaviourConfig):
     steps: int = 300_000
     hidden: int = 256
     batch_size: int = 256
-    save_every: int = 10_000
     updates: int = 4
     """After each step of all copies."""
     actor_every: int = 2

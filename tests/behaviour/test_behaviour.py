@@ -170,7 +170,7 @@ def test_files_that_are_no_policy(tmp_path: Path) -> None:
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """A run with a made-up curve: the first action of policy k is a sign of it."""
-    scores = [5.0, 31.0, 44.0, 95.0, 60.0]
+    scores = [5.0, 31.0, 44.0, 95.0, 40.0]
     points = []
     for number, score in enumerate(scores):
         policy = GaussianPolicy(11, [-1.0] * 3, [1.0] * 3, hidden=4)

@@ -102,6 +102,13 @@ def test_the_page(done: list[RunSpec], places: Places, monkeypatch: pytest.Monke
     assert "percent of the optimum" not in text  # which rooms have
 
 
+def test_the_paper_s_preset_trains(done: list[RunSpec], places: Places) -> None:
+    """In bfloat16, which is for GPUs; of the data that the other runs left."""
+    small = {**TINY, "model.chunk_len": 5, "model.heads": 2}
+    spec = replace(OURS, preset="mujoco-paper", variant="paper", overrides=small)
+    assert "D4RL's score" in run_one(spec, places)
+
+
 def test_curves_of_policies(places: Places) -> None:
     import pandas as pd
 
