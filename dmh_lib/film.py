@@ -73,10 +73,12 @@ class NothingToDrawWithError(SettingError):
     """This machine has no OpenGL that MuJoCo can use."""
 
 
-def show(agent: Agent, env_id: str, title: str, *, steps: int = 300, seed: int = 0) -> Film | str:
-    """A film of an agent's first episode, or in words what this machine lacks; arguments as of `record`."""
+def show(
+    agent: Agent, env_id: str, title: str, *, episode: int = 1, steps: int = 300, seed: int = 0
+) -> Film | str:
+    """A film of one of an agent's episodes, or in words what this machine lacks; arguments as of `record`."""
     try:
-        return record(agent, env_id, title, steps=steps, seed=seed)
+        return record(agent, env_id, title, episode=episode, steps=steps, seed=seed)
     except NothingToDrawWithError as error:
         return str(error)
 

@@ -97,9 +97,9 @@ PRESETS: dict[str, Preset] = {
         Settings(
             DMHConfig.small(1, 1, **LOCOMOTION),
             ContextConfig(n_episodes=4, draw="task", learned_share=0.2),
-            TrainConfig(updates=3000, batch_size=16),
+            TrainConfig(updates=1500, batch_size=16),
         ),
-        "DM-H on D4RL's locomotion data, a quarter of an hour of two cores.",
+        "DM-H on D4RL's locomotion data, ten minutes of one core.",
     ),
     "mujoco-paper": Preset(
         Settings(

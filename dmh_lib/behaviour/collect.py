@@ -51,7 +51,7 @@ class Kept:
     """A run's policies whose files are there, in the order in which they were learned."""
 
     files: list[Path]
-    scores: NDArray[np.float64]  # (P,) D4RL's, of the mean action
+    scores: NDArray[np.float64]  # (P,) D4RL's, with drawn actions
 
     @property
     def expert(self) -> int:

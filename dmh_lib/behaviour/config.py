@@ -46,7 +46,7 @@ class BehaviourConfig:
     save_every: int = 10_000
     """Steps from checkpoint to checkpoint; each is judged and its policy kept."""
     judged_episodes: int = 10
-    """For each point of the curve, with the mean action."""
+    """For each point of the curve, with drawn actions."""
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -73,6 +73,7 @@ class PPOConfig(BehaviourConfig):
     epochs: int = 10
     """Passes over each rollout."""
     learning_rate: float = 3e-4
+    """At first; it falls to 0 by the last step."""
 
 
 @dataclass(frozen=True)

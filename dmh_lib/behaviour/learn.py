@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -72,8 +73,10 @@ def learn(
 
 
 def judge(policy: GaussianPolicy, env_id: str, episodes: int, *, seed: int = 0) -> NDArray[Any]:
-    """Returns (episodes,) of a policy that takes the mean action."""
-    returns: NDArray[Any] = play(policy, env_id, episodes, copies=episodes, seed=seed).returns
+    """Returns (episodes,) of a policy that draws its actions, as it does in the data."""
+    generator = torch.Generator().manual_seed(seed)
+    played = play(policy, env_id, episodes, copies=episodes, seed=seed, generator=generator)
+    returns: NDArray[Any] = played.returns
     return returns
 
 

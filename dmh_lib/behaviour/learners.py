@@ -50,6 +50,11 @@ class PolicyLearner(ABC):
             raise SettingError("to learn policies: pip install -e '.[behaviour]'") from error
         self.hidden = config.hidden
 
+    @property
+    def steps_taken(self) -> int:
+        """Of the environment, in all its copies."""
+        return int(self.model.num_timesteps) if hasattr(self, "model") else 0
+
     @abstractmethod
     def make(self, config: Any, env: Any, kept: int) -> Any:
         """The model for copies of an environment."""
@@ -143,10 +148,13 @@ class PPOLearner(PolicyLearner):
         from sbx import PPO
         from stable_baselines3.common.vec_env import VecNormalize
 
+        def rate(_: float) -> float:  # SBX counts the steps of one call of `learn`, which is a checkpoint's
+            return config.learning_rate * max(0.0, 1 - self.steps_taken / config.steps)
+
         return PPO(
             "MlpPolicy",
             VecNormalize(env),
-            learning_rate=config.learning_rate,
+            learning_rate=rate,
             n_steps=config.rollout,
             batch_size=config.batch_size,
             n_epochs=config.epochs,

@@ -41,7 +41,7 @@ def save_lives(group: Group, unit: str, title: str, out: Path) -> list[str]:
 def policy_curves(curves: Mapping[str, pd.DataFrame]) -> go.Figure:
     """D4RL's score of behaviour policies by step of their learning."""
     points = {name: (table["step"], table["score"]) for name, table in curves.items()}
-    figure = lines(points, "Behaviour policies", "steps of the environment", "D4RL's score, mean action")
+    figure = lines(points, "Behaviour policies", "steps of the environment", "D4RL's score, drawn actions")
     figure.update_layout(showlegend=True)
     return figure
 

@@ -164,7 +164,7 @@ def maze_runs(seeds: Iterable[int]) -> list[RunSpec]:
 LOCOMOTION = [MujocoSpec(env, kind) for env, kind in itertools.product(ENVIRONMENTS, MIXED)]
 # every method sees as much as is usual: AD several episodes, DT and DM 20 steps, D4RL's steps one by one
 MUJOCO_METHODS = (
-    row("dm-h", "mujoco", minutes=15),
+    row("dm-h", "mujoco", minutes=12),
     row("ad", "ad", minutes=15, model__context_len=2000, training__updates=800, training__batch_size=4),
     row("ad-mamba", "ad-mamba", minutes=15, model__context_len=2000, training__batch_size=4),
     row("dt", "dt", minutes=5, model__context_len=20, training__updates=5000),
