@@ -101,10 +101,17 @@ def read_run(run: str | os.PathLike[str]) -> Kept:
 
 def keep(run: str | os.PathLike[str], out: str | os.PathLike[str], replay: int = 6) -> Kept:
     """Copy what datasets need of a run, a few megabytes: its curve, the medium and the best policy, and
-    `replay` of those before the medium one, evenly spread from the first on."""
+    `replay` of those before the medium one, evenly spread from the first on.
+
+    What was kept there before goes. Raises CheckpointError where that would be the run itself.
+    """
     found, target = read_run(run), Path(out)
+    if target.resolve() == Path(run).resolve():
+        raise CheckpointError(f"{target}: is the run itself; give another folder to keep policies in")
     early = np.linspace(0, found.medium, replay + 1).astype(int)
     (target / POLICIES).mkdir(parents=True, exist_ok=True)
+    for old in (target / POLICIES).glob("step-*.safetensors"):
+        old.unlink()
     for place in {*early.tolist(), *found.chosen("medium-expert")}:
         shutil.copy2(found.files[place], target / POLICIES)
     shutil.copy2(Path(run) / CURVE, target)

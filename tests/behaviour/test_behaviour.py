@@ -208,7 +208,10 @@ def test_what_is_mixed(mixed: Path, kind: str, sources: list[int]) -> None:
 def test_what_is_kept_of_a_run(mixed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Datasets from it are those of the whole run, but for the replay's, which is of fewer policies."""
     out = tmp_path_factory.mktemp("kept") / "hopper"
-    kept = keep(mixed, out, replay=1)
+    keep(mixed, out, replay=2)
+    kept = keep(mixed, out, replay=1)  # in the place of the first
+    with pytest.raises(CheckpointError, match="the run itself"):
+        keep(mixed, mixed)
     assert [path.name[5:13] for path in kept.files] == ["00000010", "00000030", "00000040"]
     assert kept.scores.tolist() == [5, 44, 95]
     for kind in ("medium", "medium-expert", "expert"):
