@@ -93,13 +93,18 @@ def test_behaviour_and_collect(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    few = ["--hidden", "8", "--batch-size", "8", "--random-steps", "20", "--judged-episodes", "1"]
-    main(["data", "behaviour", "--env", "hopper", "--steps", "30", *few])
+    few = ["--hidden", "8", "--batch-size", "8", "--rollout", "4", "--judged-episodes", "1"]
+    learn = ["data", "behaviour", "ppo", "--env", "hopper", "--steps", "64", "--save-every", "32", *few]
+    main(learn)
     assert "policies in runs/behaviour/hopper" in capsys.readouterr().out
-    main(["data", "collect", "runs/behaviour/hopper", "--kind", "expert", "--steps", "20"])
+    main(["data", "keep", "runs/behaviour/hopper", "data/policies/hopper"])
+    assert "data/policies/hopper/policies/step-00000064.safetensors  score" in capsys.readouterr().out
+    main(["data", "collect", "data/policies/hopper", "--kind", "expert", "--steps", "20"])
     assert "wrote data/hopper-expert.hdf5" in capsys.readouterr().out
     assert read_hdf5("data/hopper-expert.hdf5").metadata["kind"] == "expert"
-    assert "holds a run already" in fails(capsys, "data", "behaviour", "--env", "hopper")
+    assert "holds a run already" in fails(capsys, *learn)
+    main(["data", "behaviour", "--resume", *learn[2:5], "--steps", "96", *learn[7:]])
+    assert "96" in capsys.readouterr().out
 
 
 def test_the_paper_s_amount_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

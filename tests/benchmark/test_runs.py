@@ -14,9 +14,9 @@ from dmh_lib.benchmark import (
     Places,
     RunSpec,
     do_all,
+    lifetimes,
     load,
     select,
-    single,
     state_of,
     todo,
     write_table,
@@ -109,7 +109,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     elsewhere = replace(places, out=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(single, "choose_play", lambda *_, **__: 1 / 0)
+        patch.setattr(lifetimes, "choose_play", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run_one(done, elsewhere)
     assert not elsewhere.result(done).exists()
