@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "batch_size": 2,
         "eval_seeds": [0, 1],
         "eval_episodes": 2,
+        "aims": [1.0],
         "filmed_steps": 20,
     },
 }
