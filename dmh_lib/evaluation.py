@@ -13,9 +13,10 @@ from tqdm.auto import tqdm
 
 from dmh_lib.agents import Agent, PlayConfig
 from dmh_lib.envs import SplitName, TaskSplit, rules_of
+from dmh_lib.envs.copies import make_copies
 from dmh_lib.errors import SettingError
 from dmh_lib.methods import label_of, method_of
-from dmh_lib.models import ActionModel, ModelConfig
+from dmh_lib.models import ActionModel
 from dmh_lib.results import COLUMNS
 
 TEMPERATURES = (1.0, 0.7, 0.5, 0.35)
@@ -180,9 +181,8 @@ def evaluate_in_gym(
     Raises:
         SettingError: environment missing or without a time limit, spaces that do not fit, or no seed.
     """
-    agent = method_of(model.config).agent(model, play)
     tables = [
-        play_in_gym(agent, model.config, env_id, episodes, seeds, memory=memory, progress=progress).assign(
+        play_in_gym(model, env_id, episodes, seeds, play, memory=memory, progress=progress).assign(
             method=method
         )
         for method, memory in _lines(model)
@@ -191,23 +191,19 @@ def evaluate_in_gym(
 
 
 def play_in_gym(
-    agent: Agent,
-    config: ModelConfig,
+    model: ActionModel,
     env_id: str,
     episodes: int = 10,
     seeds: Sequence[int] = (0, 1, 2),
+    play: PlayConfig | None = None,
     *,
     memory: bool = True,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """One line of `evaluate_in_gym`: an agent of a model with these settings, with memory or without."""
+    """One line of `evaluate_in_gym`, with memory or without."""
     if not seeds:
         raise SettingError("seeds: at least one is needed")
-    same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    try:
-        env = gym.make_vec(env_id, len(seeds), vectorization_mode="sync", vector_kwargs=same_step)
-    except gym.error.Error as error:
-        raise SettingError(f"environment: {env_id} cannot be made ({error}); check its id") from error
+    env, config = make_copies(env_id, len(seeds)), model.config
     if env.spec is None or env.spec.max_episode_steps is None:
         raise SettingError(f"environment: {env_id} has no time limit, so an episode might never end")
     seen, action = env.single_observation_space, env.single_action_space
@@ -217,6 +213,7 @@ def play_in_gym(
         raise SettingError(
             f"environment: {env_id} has spaces {seen} and {action}; the model was trained on others"
         )
+    agent = method_of(config).agent(model, play)
     table = evaluate(agent, env, episodes, seed=seeds, memory=memory, progress=progress)
     env.close()
     table["seed"] = np.asarray(seeds)[table.pop("env").to_numpy()]

@@ -9,13 +9,12 @@ from html import escape
 from io import BytesIO
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from PIL import Image
 
 from dmh_lib.agents import Agent
+from dmh_lib.envs.copies import make_copies
 from dmh_lib.errors import SettingError
 from dmh_lib.files import atomic_path
 
@@ -108,12 +107,8 @@ def record(
         SettingError: not a MuJoCo environment.
         NothingToDrawWithError: no OpenGL on this machine.
     """
-    same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-    try:
-        env = gym.make_vec(env_id, 1, vectorization_mode="sync", vector_kwargs=same_step)
-    except gym.error.Error as error:
-        raise SettingError(f"environment: {env_id} cannot be made ({error}); check its id") from error
-    inside: Any = env.envs[0].unwrapped  # type: ignore[attr-defined]
+    env = make_copies(env_id, 1)
+    inside: Any = env.envs[0].unwrapped
     if not hasattr(inside, "model") or not hasattr(inside, "data"):
         raise SettingError(f"environment: {env_id} is not one of MuJoCo's, which alone can be filmed")
     renderer = _renderer(inside.model)

@@ -99,7 +99,7 @@ PRESETS: dict[str, Preset] = {
             ContextConfig(n_episodes=4, draw="task", learned_share=0.2),
             TrainConfig(updates=1500, batch_size=16),
         ),
-        "DM-H on D4RL's locomotion data, ten minutes of one core.",
+        "DM-H on D4RL's locomotion data.",
     ),
     "mujoco-paper": Preset(
         Settings(

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,13 @@ class Kept:
         }
         return places[kind]
 
+    def sources(self, kind: Kind) -> list[dict[str, Any]]:
+        """File and score of each of them, for a dataset's metadata."""
+        return [
+            {"file": self.files[place].name, "score": float(self.scores[place])}
+            for place in self.chosen(kind)
+        ]
+
 
 def read_run(run: str | os.PathLike[str]) -> Kept:
     """The policies of a run of `learn`, or of what `keep` kept of one; raises CheckpointError."""
@@ -92,7 +100,7 @@ def read_run(run: str | os.PathLike[str]) -> Kept:
             [file for file in scores if file.is_file()],
             np.array([score for file, score in scores.items() if file.is_file()], dtype=np.float64),
         )
-        kept.chosen("medium-expert")
+        kept.chosen("medium-expert")  # raises where there is no policy, or none with a score
     except (KeyError, TypeError, ValueError) as error:
         problem = f"broken, or without policies that have scores ({error!r})"
         raise CheckpointError(f"{folder / CURVE}: {problem}") from error
@@ -129,10 +137,8 @@ def make_dataset(
     Raises CheckpointError if the run is missing or broken.
     """
     kept, mixture = read_run(run), mixture or Mixture()
-    places = kept.chosen(mixture.kind)
-    loaded = [load_policy(kept.files[place]) for place in places]
+    loaded = [load_policy(kept.files[place]) for place in kept.chosen(mixture.kind)]
     env_id, policies = str(loaded[0][1].get("env_id")), [policy for policy, _ in loaded]
     trajectories = collect(policies, env_id, mixture.steps, seed=mixture.seed, progress=progress)
-    sources = [{"file": kept.files[place].name, "score": float(kept.scores[place])} for place in places]
-    about = {**asdict(mixture), "policies": sources}
+    about = {**asdict(mixture), "policies": kept.sources(mixture.kind)}
     return replace(trajectories, metadata={**trajectories.metadata, **about})

@@ -50,11 +50,6 @@ class PolicyLearner(ABC):
             raise SettingError("to learn policies: pip install -e '.[behaviour]'") from error
         self.hidden = config.hidden
 
-    @property
-    def steps_taken(self) -> int:
-        """Of the environment, in all its copies."""
-        return int(self.model.num_timesteps) if hasattr(self, "model") else 0
-
     @abstractmethod
     def make(self, config: Any, env: Any, kept: int) -> Any:
         """The model for copies of an environment."""
@@ -79,14 +74,17 @@ class PolicyLearner(ABC):
     def take_memory(self, arrays: Arrays) -> None:
         """Put it back."""
 
-    def _blank(self) -> GaussianPolicy:
+    def _actor(self, *, squash: bool) -> GaussianPolicy:
+        """A policy with the actor's layers; only one that squashes has a layer for the spread."""
         space, seen = self.model.action_space, self.model.observation_space.shape[0]
-        return GaussianPolicy(seen, space.low, space.high, self.hidden, squash=isinstance(self, SACLearner))
-
-    def _tensors(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias of the actor's layer of that number, as PyTorch has them."""
-        layer = self.model.policy.actor_state.params["params"][f"Dense_{number}"]
-        return torch.tensor(np.asarray(layer["kernel"]).T.copy()), torch.tensor(np.asarray(layer["bias"]))
+        policy = GaussianPolicy(seen, space.low, space.high, self.hidden, squash=squash)
+        theirs = self.model.policy.actor_state.params["params"]
+        layers = [policy.body[0], policy.body[2], policy.mu, *([policy.log_std] if squash else [])]
+        for number, layer in enumerate(layers):
+            kernel, bias = (np.array(theirs[f"Dense_{number}"][part]) for part in ("kernel", "bias"))
+            layer.weight.data = torch.from_numpy(kernel.T.copy())  # JAX has (in, out)
+            layer.bias.data = torch.from_numpy(bias)
+        return policy
 
 
 class SACLearner(PolicyLearner):
@@ -112,11 +110,7 @@ class SACLearner(PolicyLearner):
         )
 
     def policy(self) -> GaussianPolicy:
-        policy = self._blank()
-        layers = (policy.body[0], policy.body[2], policy.mu, policy.log_std)
-        for number, layer in enumerate(layers):
-            layer.weight.data, layer.bias.data = self._tensors(number)
-        return policy
+        return self._actor(squash=True)
 
     def learned(self) -> dict[str, Any]:
         model = self.model
@@ -148,13 +142,10 @@ class PPOLearner(PolicyLearner):
         from sbx import PPO
         from stable_baselines3.common.vec_env import VecNormalize
 
-        def rate(_: float) -> float:  # SBX counts the steps of one call of `learn`, which is a checkpoint's
-            return config.learning_rate * max(0.0, 1 - self.steps_taken / config.steps)
-
-        return PPO(
+        model = PPO(
             "MlpPolicy",
             VecNormalize(env),
-            learning_rate=rate,
+            learning_rate=config.learning_rate,
             n_steps=config.rollout,
             batch_size=config.batch_size,
             n_epochs=config.epochs,
@@ -162,11 +153,15 @@ class PPOLearner(PolicyLearner):
             seed=config.seed,
         )
 
+        def rate(_: float) -> float:  # what SBX would tell is how far one call of `learn` is
+            before = model.num_timesteps - config.rollout * config.copies  # but for the newest rollout
+            return config.learning_rate * max(0.0, 1 - before / config.steps)
+
+        model.lr_schedule = rate
+        return model
+
     def policy(self) -> GaussianPolicy:
-        policy, seen = self._blank(), self.model.get_vec_normalize_env()
-        layers = (policy.body[0], policy.body[2], policy.mu)
-        for number, layer in enumerate(layers):
-            layer.weight.data, layer.bias.data = self._tensors(number)
+        policy, seen = self._actor(squash=False), self.model.get_vec_normalize_env()
         policy.log_std.weight.data.zero_()
         spread = self.model.policy.actor_state.params["params"]["log_std"]
         policy.log_std.bias.data = torch.tensor(np.asarray(spread))

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from dmh_lib.behaviour.policy import GaussianPolicy
 from dmh_lib.data.trajectories import Trajectories
+from dmh_lib.envs.copies import make_copies
 
 COPIES = 10
 
@@ -41,9 +40,8 @@ def play(
     Returns:
         The episodes, copy by copy.
     """
-    same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
     copies = min(copies, steps)
-    env = gym.make_vec(env_id, copies, vectorization_mode="sync", vector_kwargs=same_step)
+    env = make_copies(env_id, copies)
     observations, _ = env.reset(seed=seed)
     share = -(-steps // copies)
     rows, playing = list[tuple[NDArray[Any], ...]](), np.ones(copies, dtype=bool)
@@ -56,9 +54,8 @@ def play(
     env.close()
     columns = [np.stack(column, axis=1) for column in zip(*rows, strict=True)]  # (C, T, …)
     ends = [np.flatnonzero(row) + 1 for row in columns[3] | columns[4]]  # of each copy
-    ends = [
-        row[: 1 + np.searchsorted(row, share)] for row in ends
-    ]  # the first that is late enough is its last
+    # the first that is late enough is a copy's last
+    ends = [row[: 1 + np.searchsorted(row, share)] for row in ends]
     kept = [
         np.concatenate([part[: row[-1]] for part, row in zip(column, ends, strict=True)])
         for column in columns

@@ -6,14 +6,13 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from dmh_lib.agents import ADAgent, Agent, DMHAgent
+from dmh_lib.envs.copies import make_copies
 from dmh_lib.models import AD, DMH, ADConfig, DMHConfig
 from dmh_lib.presets import LOCOMOTION
 
@@ -51,10 +50,8 @@ class Life:
     """One environment's life with an agent, and what of it was simulation."""
 
     def __init__(self, settings: Settings) -> None:
-        kwargs: dict[str, Any] = {"terminate_when_unhealthy": False, "max_episode_steps": settings.horizon}
-        same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        self._env = gym.make_vec(
-            settings.env, 1, vectorization_mode="sync", vector_kwargs=same_step, **kwargs
+        self._env = make_copies(
+            settings.env, 1, terminate_when_unhealthy=False, max_episode_steps=settings.horizon
         )
         self._seen, _ = self._env.reset(seed=0)
         self.obs_dim = int(np.prod(self._env.single_observation_space.shape or ()))

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dmh_lib.behaviour.collect import make_dataset
+from dmh_lib.behaviour.collect import make_dataset, read_run
 from dmh_lib.behaviour.config import ENVIRONMENTS, Kind, Mixture
 from dmh_lib.data.histories import CONFIGS, load_or_make
 from dmh_lib.data.mazes import MazeDataConfig, load_or_make_mazes
@@ -153,16 +153,15 @@ class MujocoSpec:
     env: str
     """hopper, halfcheetah or walker2d."""
     kind: Kind = "medium"
-    """See `behaviour.Mixture`."""
+    """See `behaviour.config.Mixture`, also for `steps` and `seed`."""
     variant: str = ""
     """A word for a dataset that is not the usual one of this kind."""
-    settings: Overrides = field(default_factory=lambda: {"steps": 200_000})
-    """Settings of the mixture other than `kind`."""
+    steps: int = 200_000
+    seed: int = 0
 
     def __post_init__(self) -> None:
         require_choice("data.env", self.env, ENVIRONMENTS)
         require_word("data.variant", self.variant)
-        object.__setattr__(self, "settings", dict(self.settings))
         self.config()
 
     @property
@@ -177,7 +176,7 @@ class MujocoSpec:
 
     def config(self) -> Mixture:
         """Settings of the mixture."""
-        return overridden(Mixture(self.kind), self.settings, "data.settings")
+        return Mixture(self.kind, self.steps, self.seed)
 
     def resolved(self) -> dict[str, Any]:
         """All that determines the data beside the policies, as flat JSON values."""
@@ -189,10 +188,17 @@ class MujocoSpec:
         return digest(self.resolved())
 
     def load(self, path: str | os.PathLike[str]) -> Trajectories:
-        """The data from a file, made and written there if it does not exist."""
-        about = {"env_id": self.env_id, **asdict(self.config())}
-        policies = Path(path).parent / "policies" / self.env
-        return read_or_make(path, about, lambda: make_dataset(policies, self.config()))
+        """The data from a file, made and written there if it does not exist.
+
+        Raises DataError if the file is of other policies than those that are there now.
+        """
+        mixture, policies = self.config(), Path(path).parent / "policies" / self.env
+        about = {
+            "env_id": self.env_id,
+            **asdict(mixture),
+            "policies": read_run(policies).sources(mixture.kind),
+        }
+        return read_or_make(path, about, lambda: make_dataset(policies, mixture))
 
 
 AnyData = DataSpec | MazeSpec | MujocoSpec

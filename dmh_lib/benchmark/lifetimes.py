@@ -53,10 +53,9 @@ def judge_lifetimes(spec: RunSpec, result: TrainResult, folder: Path, play: Play
         final = path == result.checkpoint
         model = result.model if final else load_checkpoint(path, result.model.obs_mean.device).model
         seeds = spec.judging.seeds if final else spec.judging.early_seeds
+        about = {"updates": updates_of(path), "train_seconds": core_seconds(path)}
         for line, played in _lines(spec, play) if final else [(MEMORY, play)]:
-            table = _play(spec, model, played, line, seeds)
-            seconds = core_seconds(path)
-            parts.append(table.assign(line=line, updates=updates_of(path), train_seconds=seconds))
+            parts.append(_play(spec, model, played, line, seeds).assign(line=line, **about))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -73,16 +72,12 @@ def _play(
 ) -> pd.DataFrame:
     """Lifetimes on the held-out tasks, or in the one task that MuJoCo has."""
     assert isinstance(spec.judging, Judging)
-    agent, episodes, memory = (
-        method_of(model.config).agent(model, play),
-        spec.judging.episodes,
-        line != NO_MEMORY,
-    )
+    episodes, memory = spec.judging.episodes, line != NO_MEMORY
     if isinstance(spec.data, MujocoSpec):
-        table = play_in_gym(agent, model.config, spec.data.env_id, episodes, seeds, memory=memory)
+        table = play_in_gym(model, spec.data.env_id, episodes, seeds, play, memory=memory)
         return table.assign(method=spec.label)
     assert isinstance(spec.data, DataSpec)
-    split = spec.data.split()
+    agent, split = method_of(model.config).agent(model, play), spec.data.split()
     tasks = split.tasks("test")
     return evaluate_on_tasks(agent, split.env_id, tasks, episodes, seeds, method=spec.label, memory=memory)
 

@@ -10,19 +10,19 @@ from dmh_lib.files import read_json
 
 from .data import MujocoSpec
 from .markdown import interval, joined, markdown_table, number, title_of
-from .overview import overview, verdicts
+from .overview import details, overview, verdicts
 from .pictures import policy_curves, save_lives, save_picture
 from .protocol import software_of
 from .published import FILE, read_published
 from .store import MEMORY, PAPER_TARGET, Places, Stored, final_rows
-from .summary import Group, Series
+from .summary import Group, Scores, Series
 
 UNIT = "D4RL's score"
 
 
 def mujoco_section(groups: Sequence[Group], places: Places, *, figures: bool = True) -> str:
     """The Markdown of all datasets that have runs, or nothing; figures are drawn beside the page."""
-    shown = list(groups)
+    shown = [group for group in groups if group.runs]
     if not shown:
         return ""
     parts = [
@@ -41,11 +41,10 @@ def mujoco_section(groups: Sequence[Group], places: Places, *, figures: bool = T
 
 INTRODUCTION = """## MuJoCo, on data of our own
 
-**These are not D4RL's datasets.** D4RL's were collected with a simulator of 2018; ours have its schema, the
-same mixtures and policies of about the same scores, on Gymnasium's v5 (see *Data* below). Scores are D4RL's:
-0 is its random policy, 100 its expert. They are those of the **last of ten episodes, final checkpoint**,
-from an empty context and without a gradient step. Brackets are 95 % intervals over training seeds and
-lifetimes."""
+**These are not D4RL's datasets.** Ours have their schema and mixtures, but another simulator (Gymnasium's
+v5), other learners and other policies (see *Data* below). Scores are D4RL's: 0 is its random policy, 100 its
+expert. They are those of the **last of ten episodes, final checkpoint**, from an empty context and without a
+gradient step. Brackets are 95 % intervals over training seeds and lifetimes."""
 
 NOTES = """### How MuJoCo was measured
 
@@ -63,32 +62,23 @@ NOTES = """### How MuJoCo was measured
 
 
 def _details(group: Group) -> str:
+    def cells(series: Series, scores: Scores) -> list[str]:
+        return [
+            f"**{interval(scores.percent)}**",
+            ", ".join(f"{value:.1f}" for value in scores.by_seed),
+            number(_mean(series, MEMORY, first=True)),
+            interval(scores.no_memory),
+            number(_mean(series, PAPER_TARGET)),
+            f"{scores.best:.1f}",
+            f"{scores.updates:,}",
+            number(scores.minutes),
+        ]
+
     headings = [
-        "method", UNIT, "each seed", "first episode", "without memory", "paper's target", "best checkpoint",
-        "updates", "minutes",
+        UNIT, "each seed", "first episode", "without memory", "paper's target", "best checkpoint", "updates",
+        "minutes",
     ]  # fmt: skip
-    rows = []
-    for series in group.series:
-        scores = series.scores
-        if scores is None:
-            rows.append([series.label, "*missing*", *[""] * (len(headings) - 2)])
-            continue
-        rows.append(
-            [
-                series.label + (" \\*" if series.missing else ""),
-                f"**{interval(scores.percent)}**",
-                ", ".join(f"{value:.1f}" for value in scores.by_seed),
-                number(_mean(series, MEMORY, first=True)),
-                interval(scores.no_memory),
-                number(_mean(series, PAPER_TARGET)),
-                f"{scores.best:.1f}",
-                f"{scores.updates:,}",
-                number(scores.minutes),
-            ]
-        )
-    partial = any(series.runs and series.missing for series in group.series)
-    note = "\n\n\\* not all training seeds are there yet." if partial else ""
-    return markdown_table(headings, rows) + note
+    return details(group, headings, cells)
 
 
 def _mean(series: Series, line: str, *, first: bool = False) -> float | None:
@@ -161,4 +151,4 @@ def _data(groups: Sequence[Group], places: Places, *, figures: bool) -> str:
 
 
 def _policy_scores(run: Stored) -> list[float]:
-    return [float(one["score"]) for one in run.about.get("data", {}).get("policies", [])]
+    return [float(one["score"]) for one in run.about.get("policies", [])]

@@ -1,9 +1,11 @@
 """Methods beside each other on all datasets, and in words where another beats DM-H."""
 
+from collections.abc import Callable, Sequence
+
 from dmh_lib.statistics import Estimate, verdict
 
 from .markdown import interval, markdown_table, title_of
-from .summary import Group, Series
+from .summary import Group, Scores, Series
 
 
 def overview(groups: list[Group], title: str) -> str:
@@ -24,6 +26,20 @@ def _cell(series: Series | None) -> str:
         return "*missing*"
     part = f" ({len(series.runs)} of {len(series.specs)} seeds)" if series.missing else ""
     return interval(series.scores.percent) + part
+
+
+def details(group: Group, headings: Sequence[str], cells: Callable[[Series, Scores], list[str]]) -> str:
+    """A table with a row for each method: what it is called, and what `cells` says under `headings`."""
+    rows = []
+    for series in group.series:
+        if series.scores is None:
+            rows.append([series.label, "*missing*", *[""] * (len(headings) - 1)])
+        else:
+            label = series.label + (" *" if series.missing else "")
+            rows.append([label, *cells(series, series.scores)])
+    partial = any(series.runs and series.missing for series in group.series)
+    note = "\n\n\\* not all training seeds are there yet." if partial else ""
+    return markdown_table(["method", *headings], rows) + note
 
 
 def verdicts(groups: list[Group], title: str, unit: str, units: str) -> str:

@@ -15,13 +15,13 @@ from .markdown import interval, markdown_table, number, room_name, title_of
 from .maze_page import maze_section
 from .maze_summary import maze_series
 from .mujoco_page import mujoco_section
-from .overview import overview, verdicts
+from .overview import details, overview, verdicts
 from .pictures import save_figures
 from .protocol import how_it_differs, how_it_was_measured
 from .published import FILE, read_published
 from .specs import RunSpec
 from .store import Places, load_done, state_of
-from .summary import Group, at_equal, group_runs
+from .summary import Group, Scores, Series, at_equal, group_runs
 
 PAGE = "results.md"
 
@@ -50,7 +50,7 @@ def render(tables: dict[str, list[RunSpec]], places: Places, *, figures: bool = 
     for name, series in maze_series(specs, stored).items():
         parts.append(maze_section(name, series, places, figures=figures))
     locomotion = group_runs([spec for spec in specs if isinstance(spec.data, MujocoSpec)], stored)
-    parts.append(mujoco_section([group for group in locomotion if group.runs], places, figures=figures))
+    parts.append(mujoco_section(locomotion, places, figures=figures))
     if groups:
         parts += [_beside_the_paper(groups, places), how_it_was_measured(groups), how_it_differs(groups)]
     path = places.out / PAGE
@@ -140,34 +140,25 @@ def _who_wins(group: Group) -> str:
 
 
 def _scores(group: Group) -> str:
+    def cells(_: Series, scores: Scores) -> list[str]:
+        return [
+            f"**{interval(scores.percent)}**",
+            interval(scores.iqm),
+            interval(scores.area, 2),
+            interval(scores.returns, 2),
+            interval(scores.no_memory),
+            ", ".join(f"{value:.1f}" for value in scores.by_seed),
+            f"{scores.best:.1f}",
+            f"{scores.updates:,}",
+            number(scores.minutes),
+            ", ".join(f"{value:g}" for value in scores.temperatures),
+        ]
+
     headings = [
-        "method", "percent of optimum", "interquartile mean", "NAUC", "return", "without memory", "each seed",
+        "percent of optimum", "interquartile mean", "NAUC", "return", "without memory", "each seed",
         "best checkpoint", "updates", "minutes", "temperature",
     ]  # fmt: skip
-    rows = []
-    for series in group.series:
-        scores = series.scores
-        if scores is None:
-            rows.append([series.label, "*missing*", *[""] * (len(headings) - 2)])
-            continue
-        rows.append(
-            [
-                series.label + (" *" if series.missing else ""),
-                f"**{interval(scores.percent)}**",
-                interval(scores.iqm),
-                interval(scores.area, 2),
-                interval(scores.returns, 2),
-                interval(scores.no_memory),
-                ", ".join(f"{value:.1f}" for value in scores.by_seed),
-                f"{scores.best:.1f}",
-                f"{scores.updates:,}",
-                number(scores.minutes),
-                ", ".join(f"{value:g}" for value in scores.temperatures),
-            ]
-        )
-    partial = [series for series in group.series if series.runs and series.missing]
-    note = "\n\n\\* not all training seeds are there yet." if partial else ""
-    return markdown_table(headings, rows) + note
+    return details(group, headings, cells)
 
 
 def _fairness(group: Group) -> str:

@@ -119,13 +119,15 @@ def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.D
         "subgoals": time.process_time() - ended,
     }
     took["total"] = sum(seconds for seconds in took.values() if not math.isnan(seconds))
+    summary = data.summary()
     about = {
         "run": spec.name,
         "hash": spec.hash,
         "spec": spec.to_dict(),
         "settings": spec.resolved(),
-        "data": {**data.summary(), "policies": data.metadata.get("policies", [])},
-        "data_hash": data.data_hash(),
+        "data": summary,
+        "data_hash": summary["hash"],
+        "policies": data.metadata.get("policies", []),  # of MuJoCo
         "temperature": play.temperature,
         "target_return": play.target_return,
         "temperatures": {f"{key:g}": round(value, 2) for key, value in tried.items()},

@@ -88,6 +88,9 @@ def test_a_run_goes_on(make: Callable[..., SACConfig | PPOConfig], tmp_path: Pat
         assert memory["rewards"].shape == (20, 8)
     else:
         assert after[moments] == 2 * before[moments]
+        (rate,) = (name for name in after if name.startswith("['actor']") and "learning_rate" in name)
+        assert before[rate] == pytest.approx(3e-4)  # the first rollout of one
+        assert after[rate] == pytest.approx(1.5e-4)  # the second of two
         assert memory["observations.count"] == pytest.approx(160 + 8 + 8, abs=1)  # starts count as well
     assert not (out / "state-00000080").exists()
     assert learn(config, out, resume=True)["step"].tolist() == [80, 160]  # fewer than there are

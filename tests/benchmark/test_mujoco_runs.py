@@ -1,6 +1,7 @@
 """Runs on MuJoCo: tiny ones from end to end, and the page's section on them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from dmh_lib.benchmark.store import MEMORY, NO_MEMORY, PAPER_TARGET
 from dmh_lib.benchmark.summary import group_runs
 from dmh_lib.data import read_hdf5
 from dmh_lib.envs.scores import PAPER_TARGETS, normalised_scores
-from dmh_lib.errors import CheckpointError, SettingError
+from dmh_lib.errors import CheckpointError, DataError, SettingError
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / FILE
-DATA = MujocoSpec("hopper", "medium-replay", settings={"steps": 300})
+DATA = MujocoSpec("hopper", "medium-replay", steps=300)
 LIVES = Judging(episodes=2, seeds=(0, 1, 2), early_seeds=(0,))
 OURS = RunSpec(DATA, "dm-h", "mujoco", overrides={**TINY, "model.chunk_len": 5}, judging=LIVES)
 BC = RunSpec(DATA, "bc", "bc", overrides=TINY, judging=LIVES)
@@ -65,7 +66,7 @@ def test_what_mujoco_runs_leave(done: list[RunSpec], places: Places) -> None:
         np.testing.assert_allclose(run.table["percent_of_optimum"], expected)
         data = read_hdf5(places.histories(spec.data))
         assert run.about["data"]["return_max"] == data.returns.max()
-        assert [policy["score"] for policy in run.about["data"]["policies"]] == [5, 41]
+        assert [policy["score"] for policy in run.about["policies"]] == [5, 41]
     ours = load(OURS, places.result(OURS)).about
     assert ours["target_return"] == pytest.approx(ours["data"]["return_max"])
     assert PAPER_TARGETS["hopper"] == 3600
@@ -115,6 +116,17 @@ def test_curves_of_policies(places: Places) -> None:
     path = places.data / "policies/hopper/curve.json"
     figure = policy_curves({"hopper": pd.DataFrame(json.loads(path.read_text())["curve"])})
     assert list(figure.data[0].y) == [5, 41]
+
+
+def test_data_of_other_policies(done: list[RunSpec], places: Places, tmp_path: Path) -> None:
+    """Policies that were learned on make the old data another's."""
+    shutil.copytree(places.data, tmp_path / "data")
+    path = tmp_path / "data" / places.histories(DATA).name
+    assert DATA.load(path).num_steps >= 300
+    curve = tmp_path / "data/policies/hopper/curve.json"
+    curve.write_text(curve.read_text().replace("41.0", "42.0"))
+    with pytest.raises(DataError, match="field 'policies' is not what was asked for"):
+        DATA.load(path)
 
 
 def test_data_that_cannot_be_made(tmp_path: Path) -> None:
