@@ -96,7 +96,7 @@ PRESETS: dict[str, Preset] = {
     "mujoco": Preset(
         Settings(
             DMHConfig.small(1, 1, **LOCOMOTION),
-            ContextConfig(n_episodes=4, draw="task", learned_share=0.2),
+            ContextConfig(n_episodes=4, draw="task", by_steps=True, learned_share=0.2),
             TrainConfig(updates=1500, batch_size=16),
         ),
         "DM-H on D4RL's locomotion data.",

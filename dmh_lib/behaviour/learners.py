@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dmh_lib.behaviour.config import BehaviourConfig, PPOConfig, SACConfig
 from dmh_lib.behaviour.policy import GaussianPolicy
+from dmh_lib.envs.copies import make_one
 from dmh_lib.errors import SettingError
 
 Arrays = dict[str, NDArray[Any]]
@@ -33,18 +34,14 @@ class PolicyLearner(ABC):
     model: Any
 
     def __init__(self, config: BehaviourConfig, kept: int = 0) -> None:
-        try:
-            env = gym.make(config.env_id)
-        except gym.error.Error as error:
-            problem = f"{config.env_id} cannot be made ({error}); check its id"
-            raise SettingError(f"environment: {problem}") from error
+        env = make_one(config.env_id)
         if not isinstance(env.action_space, gym.spaces.Box) or not env.action_space.is_bounded():
             problem = f"has actions {env.action_space}, which have no bounds"
             raise SettingError(f"environment: {config.env_id} {problem}; take one with bounded actions")
         try:  # six seconds to import
             from stable_baselines3.common.vec_env import DummyVecEnv
 
-            copies = DummyVecEnv([lambda: gym.make(config.env_id)] * config.copies)
+            copies = DummyVecEnv([lambda: make_one(config.env_id)] * config.copies)
             self.model = self.make(config, copies, kept)
         except ImportError as error:
             raise SettingError("to learn policies: pip install -e '.[behaviour]'") from error

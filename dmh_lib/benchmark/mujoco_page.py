@@ -144,8 +144,8 @@ def _data(groups: Sequence[Group], places: Places, *, figures: bool) -> str:
         save_picture(policy_curves(curves), "mujoco-policies.png", places.out) if curves and figures else ""
     )
     about = (
-        "From the policies in `data/policies`, which soft actor-critic learned here; actions are drawn, as "
-        "while learning. `dmh data collect data/policies/hopper --kind medium` makes such a file of any size."
+        "From the policies in `data/policies`, which PPO (Hopper, Walker2d) and soft actor-critic (HalfCheetah) "
+        "learned here; actions are drawn, as while learning. `dmh data collect data/policies/hopper --kind medium` makes such a file of any size."
     )
     return joined("### Data", about, picture, markdown_table(headings, rows))
 

@@ -95,13 +95,17 @@ def _counts(count: dict[str, int]) -> list[str]:
 
 
 def _by_series(specs: Sequence[RunSpec]) -> str:
-    """Runs as a list with a line for each method of a dataset."""
+    """Runs as a list, with a line for all methods of a dataset that have the same seeds."""
     seeds: dict[str, list[int]] = {}
     for spec in specs:
         seeds.setdefault(spec.series, []).append(spec.seed)
+    methods: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for series, found in seeds.items():
+        dataset, _, method = series.rpartition("/")
+        methods.setdefault((dataset, tuple(found)), []).append(method)
     return "\n".join(
-        f"- `{series}`: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
-        for series, found in seeds.items()
+        f"- `{dataset}`, seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}: {', '.join(names)}"
+        for (dataset, found), names in methods.items()
     )
 
 

@@ -165,12 +165,19 @@ LOCOMOTION = [MujocoSpec(env, kind) for env, kind in itertools.product(ENVIRONME
 # every method sees as much as is usual: AD several episodes, DT and DM 20 steps, D4RL's steps one by one
 MUJOCO_METHODS = (
     row("dm-h", "mujoco", minutes=12),
-    row("ad", "ad", minutes=15, model__context_len=2000, training__updates=800, training__batch_size=4),
-    row("ad-mamba", "ad-mamba", minutes=15, model__context_len=2000, training__batch_size=4),
-    row("dt", "dt", minutes=5, model__context_len=20, training__updates=5000),
-    row("dm", "dm", minutes=10, model__context_len=20, training__updates=5000),
-    row("bc", "bc", minutes=2, training__updates=20_000),
-    row("bc-10", "bc-10", minutes=2, training__updates=20_000),
+    row("ad", "ad", minutes=9, model__context_len=2000, training__updates=300, training__batch_size=4),
+    row(
+        "ad-mamba",
+        "ad-mamba",
+        minutes=9,
+        model__context_len=2000,
+        training__updates=300,
+        training__batch_size=4,
+    ),
+    row("dt", "dt", minutes=4, model__context_len=20, training__updates=3000),
+    row("dm", "dm", minutes=5, model__context_len=20, training__updates=3000),
+    row("bc", "bc", minutes=2, training__updates=10_000),
+    row("bc-10", "bc-10", minutes=2, training__updates=10_000),
 )
 TEN_LIVES = Judging(episodes=10, seeds=tuple(range(10)), early_seeds=(0, 1, 2))
 

@@ -34,6 +34,9 @@ class EpisodeConfig:
     """Sort by return, worst first (ties in the order lived), or keep the order lived."""
     failures: float = 0.0
     """Only when drawn by task: share of contexts that begin with a random number of unrewarded episodes."""
+    by_steps: bool = False
+    """Only when drawn by task: draw an episode as often as it has steps, as is usual with D4RL's data, where
+    bad episodes are short. Else all episodes are equally likely."""
 
     def __post_init__(self) -> None:
         require_choice("draw", self.draw, get_args(Draw))
@@ -64,7 +67,13 @@ class EpisodeDraws(SeededDraws):
         _, self._task_first, self._task_size = np.unique(
             tasks[self._by_task], return_index=True, return_counts=True
         )
-        self._task_failed = np.add.reduceat(failed[self._by_task].astype(np.int64), self._task_first)
+        # tickets of each episode; one of a task's, or of its failures', is drawn
+        tickets = trajectories.lengths if config.by_steps else np.ones_like(trajectories.lengths)
+        tickets = tickets[self._by_task]  # (E,)
+        self._stops = tickets.cumsum()  # (E,)
+        self._task_before = self._stops[self._task_first] - tickets[self._task_first]
+        self._task_tickets = np.add.reduceat(tickets, self._task_first)
+        self._failed_tickets = np.add.reduceat(tickets * failed[self._by_task], self._task_first)
 
     def _resolved_draw(self) -> Draw:
         if self.config.draw != "auto":
@@ -107,9 +116,10 @@ class EpisodeDraws(SeededDraws):
         counts = self._counts(batch_size, config.n_episodes)
         pick = rng.random((batch_size, int(counts.max())))  # (B, n)
         failures = np.where(rng.random(batch_size) < config.failures, rng.integers(counts + 1), 0)  # (B,)
-        is_failure = (np.arange(pick.shape[1]) < failures[:, None]) & (self._task_failed[task] > 0)
-        span = np.where(is_failure, self._task_failed[task], self._task_size[task])
-        return self._by_task[self._task_first[task] + (pick * span).astype(np.int64)], counts
+        is_failure = (np.arange(pick.shape[1]) < failures[:, None]) & (self._failed_tickets[task] > 0)
+        span = np.where(is_failure, self._failed_tickets[task], self._task_tickets[task])  # (B, n)
+        drawn = self._task_before[task] + (pick * span).astype(np.int64)  # (B, n)
+        return self._by_task[self._stops.searchsorted(drawn, "right")], counts
 
     def sort(self, episodes: Ints, counts: Ints) -> Ints:
         """Each row's valid episodes by return, worst first, if contexts are sorted; else (B, n) as given."""

@@ -151,7 +151,7 @@ def test_the_page_of_partial_results(places: Places, drawn: list[Path]) -> None:
     places.out.joinpath(FILE).write_bytes(PUBLISHED.read_bytes())
     text = render({"mine": TABLE}, places).read_text()
     assert "| `mine` | 3 of 5 | 2 | – |" in text
-    assert "- `darkroom/searcher/ad`: seed 1\n- `darkroom/searcher/ad-mamba`: seed 0" in text
+    assert "- `darkroom/searcher`, seed 1: ad\n- `darkroom/searcher`, seed 0: ad-mamba" in text
     assert "(1 of 2 seeds)" in text
     assert "| AD-Mamba | *missing* |" in text
     assert "**AD beats DM-H: +" in text
@@ -173,7 +173,7 @@ def test_the_page_leaves_out_results_of_other_settings(places: Places, drawn: li
     places.result(TABLE[1]).unlink()
     text = render({"mine": TABLE}, places).read_text()
     assert "| `mine` | 1 of 5 | 3 | 1 |" in text
-    assert "left out (`--again` does them again):**\n\n- `darkroom/searcher/ad`: seed 0" in text
+    assert "left out (`--again` does them again):**\n\n- `darkroom/searcher`, seed 0: ad" in text
     assert "beats" not in text
 
 

@@ -280,6 +280,19 @@ def test_failures_begin_the_context():
         assert np.bincount(begins, minlength=5) / 4000 == pytest.approx(expected, abs=0.04)
 
 
+def test_by_steps_an_episode_comes_as_often_as_it_has_steps():
+    data = data_of([(0, [0, 2, 6]), (1, [4, 0])])
+    config = ContextConfig(1, draw="task", by_steps=True)
+    counts = np.bincount([row[0] for row in drawn(config, 8000, data)], minlength=5) / 8000
+    assert counts == pytest.approx([1 / 22, 3 / 22, 7 / 22, 5 / 12, 1 / 12], abs=0.02)
+    # failures are drawn among failures, likewise
+    data = replace(LIVES, rewards=np.zeros_like(LIVES.rewards))
+    config = ContextConfig(1, draw="task", failures=1.0, by_steps=True)
+    counts = np.bincount([row[0] for row in drawn(config, 8000, data)], minlength=12) / 8000
+    of_task = np.array([data.lengths[data.task_ids == task].sum() for task in data.task_ids])
+    assert counts == pytest.approx(data.lengths / of_task / 3, abs=0.02)
+
+
 def test_a_task_without_failures_begins_with_anything():
     data = data_of([(0, [1, 2, 3]), (1, [0, 0, 5])])
     config = ContextConfig(6, draw="task", vary_length=False, failures=1.0)
@@ -290,7 +303,7 @@ def test_a_task_without_failures_begins_with_anything():
 
 @given(data=trajectories(), draw=st.sampled_from(["history", "task", "neighbours"]), seed=st.integers(0, 99))
 def test_every_way_of_drawing_keeps_to_one_task(data, draw, seed):
-    for row in drawn(ContextConfig(3, draw=draw, failures=0.5), 5, data, seed):
+    for row in drawn(ContextConfig(3, draw=draw, failures=0.5, by_steps=bool(seed % 2)), 5, data, seed):
         assert 1 <= len(row) <= 3
         assert len({data.task_ids[episode] for episode in row}) == 1
         assert draw != "history" or len({data.run_ids[episode] for episode in row}) == 1
