@@ -53,8 +53,9 @@ NOTES = """### How MuJoCo was measured
 - **Targets.** Models with a return-to-go (DM-H, DT, DM) aim at the best return in their data. *Paper's
   target* is the same checkpoint aiming at 12,000 (HalfCheetah), 3,600 (Hopper) or 5,000 (Walker2d), far
   beyond most of our data.
-- **DM-H.** Sub-goals for 20 steps, contexts of up to four episodes, sorted, relabelled so that the target is
-  the best one's return; rewards in thousands. The ten episodes of play are more than it was trained on.
+- **DM-H.** Sub-goals for 20 steps, contexts of up to four episodes, drawn as often as they have steps (as all
+  others see them), sorted, relabelled so that the target is the best one's return; rewards in thousands. The
+  ten episodes of play are more than it was trained on.
 - **AD.** Windows of 2,000 steps across episodes in the order collected, which in `medium-replay` is that of
   learning and elsewhere means nothing. **DT, DM:** windows of 20 steps. **BC:** single steps, *BC-10%* those
   of the best tenth of the episodes.
@@ -144,8 +145,9 @@ def _data(groups: Sequence[Group], places: Places, *, figures: bool) -> str:
         save_picture(policy_curves(curves), "mujoco-policies.png", places.out) if curves and figures else ""
     )
     about = (
-        "From the policies in `data/policies`, which PPO (Hopper, Walker2d) and soft actor-critic (HalfCheetah) "
-        "learned here; actions are drawn, as while learning. `dmh data collect data/policies/hopper --kind medium` makes such a file of any size."
+        "From the policies in `data/policies`, which PPO (Hopper, Walker2d) and soft actor-critic "
+        "(HalfCheetah) learned here; actions are drawn, as while learning. "
+        "`dmh data collect data/policies/hopper --kind medium` makes such a file of any size."
     )
     return joined("### Data", about, picture, markdown_table(headings, rows))
 
