@@ -53,9 +53,9 @@ NOTES = """### How MuJoCo was measured
 - **Targets.** Models with a return-to-go (DM-H, DT, DM) aim at the best return in their data. *Paper's
   target* is the same checkpoint aiming at 12,000 (HalfCheetah), 3,600 (Hopper) or 5,000 (Walker2d), far
   beyond most of our data.
-- **DM-H.** Sub-goals for 20 steps, contexts of up to four episodes, drawn as often as they have steps (as all
-  others see them), sorted, relabelled so that the target is the best one's return; rewards in thousands. The
-  ten episodes of play are more than it was trained on.
+- **DM-H.** Sub-goals for 20 steps, contexts of up to four episodes, drawn as often as they have steps (as DT,
+  DM and BC see them), sorted, relabelled so that the target is the best one's return; rewards in thousands.
+  The ten episodes of play are more than it was trained on.
 - **AD.** Windows of 2,000 steps across episodes in the order collected, which in `medium-replay` is that of
   learning and elsewhere means nothing. **DT, DM:** windows of 20 steps. **BC:** single steps, *BC-10%* those
   of the best tenth of the episodes.

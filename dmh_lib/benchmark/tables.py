@@ -163,18 +163,12 @@ def maze_runs(seeds: Iterable[int]) -> list[RunSpec]:
 
 LOCOMOTION = [MujocoSpec(env, kind) for env, kind in itertools.product(ENVIRONMENTS, MIXED)]
 # every method sees as much as is usual: AD several episodes, DT and DM 20 steps, D4RL's steps one by one
+LONG_WINDOWS = {"model__context_len": 2000, "training__updates": 300, "training__batch_size": 4}
 MUJOCO_METHODS = (
-    row("dm-h", "mujoco", minutes=12),
-    row("ad", "ad", minutes=9, model__context_len=2000, training__updates=300, training__batch_size=4),
-    row(
-        "ad-mamba",
-        "ad-mamba",
-        minutes=9,
-        model__context_len=2000,
-        training__updates=300,
-        training__batch_size=4,
-    ),
-    row("dt", "dt", minutes=4, model__context_len=20, training__updates=3000),
+    row("dm-h", "mujoco", minutes=5),
+    row("ad", "ad", minutes=9, **LONG_WINDOWS),
+    row("ad-mamba", "ad-mamba", minutes=9, **LONG_WINDOWS),
+    row("dt", "dt", minutes=5, model__context_len=20, training__updates=3000),
     row("dm", "dm", minutes=5, model__context_len=20, training__updates=3000),
     row("bc", "bc", minutes=2, training__updates=10_000),
     row("bc-10", "bc-10", minutes=2, training__updates=10_000),

@@ -13,14 +13,14 @@ from dmh_lib.errors import SettingError
 _log = logging.getLogger(__name__)
 
 
-def make_one(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
+def make_one(env_id: str) -> gym.Env[Any, Any]:
     """An environment by its Gymnasium id.
 
     Raises:
         SettingError: there is no such environment, or it lacks what it needs.
     """
     with _making(env_id):
-        return gym.make(env_id, **kwargs)
+        return gym.make(env_id)
 
 
 def make_copies(env_id: str, count: int, **kwargs: Any) -> gym.vector.SyncVectorEnv:
