@@ -163,11 +163,11 @@ def maze_runs(seeds: Iterable[int]) -> list[RunSpec]:
 
 LOCOMOTION = [MujocoSpec(env, kind) for env, kind in itertools.product(ENVIRONMENTS, MIXED)]
 # every method sees as much as is usual: AD several episodes, DT and DM 20 steps, D4RL's steps one by one
-LONG_WINDOWS = {"model__context_len": 2000, "training__updates": 300, "training__batch_size": 4}
+WINDOWS: dict[str, Any] = {"model__context_len": 2000, "training__updates": 300, "training__batch_size": 4}
 MUJOCO_METHODS = (
     row("dm-h", "mujoco", minutes=5),
-    row("ad", "ad", minutes=9, **LONG_WINDOWS),
-    row("ad-mamba", "ad-mamba", minutes=9, **LONG_WINDOWS),
+    row("ad", "ad", minutes=9, **WINDOWS),
+    row("ad-mamba", "ad-mamba", minutes=9, **WINDOWS),
     row("dt", "dt", minutes=5, model__context_len=20, training__updates=3000),
     row("dm", "dm", minutes=5, model__context_len=20, training__updates=3000),
     row("bc", "bc", minutes=2, training__updates=10_000),
