@@ -64,6 +64,8 @@ class Method:
     """Plays the model."""
     label: Callable[[Any], str]
     """What tables and figures call a model with these settings."""
+    across_episodes: bool = True
+    """Whether its agents remember earlier episodes. Others play the same lifetime with memory and without."""
 
     @property
     def draws(self) -> type[DrawConfig]:
@@ -115,6 +117,7 @@ METHODS = {
         {WindowConfig: _reading(EpisodeWindowSampler), MazeConfig: _maze_windows},
         DTAgent,
         lambda model: "DM" if model.backbone == "mamba" else "DT",
+        across_episodes=False,
     ),
     "at": Method(
         ATConfig,
@@ -130,6 +133,7 @@ METHODS = {
         {PairConfig: lambda data, draws, model, seed: PairSampler(data, model.best_share, seed)},
         BCAgent,
         lambda model: model.label,
+        across_episodes=False,
     ),
 }
 

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
+from dmh_lib.agents import PlayConfig
 from dmh_lib.data.histories import make_histories
 from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs import GridVectorEnv, make_split, rules_of
@@ -31,6 +34,35 @@ def test_parts_fit_together(name: str, tmp_path: Path) -> None:
     env = GridVectorEnv(3, rules=rules_of("darkroom"), tasks=np.arange(3))
     actions = agent.act(env.reset(seed=0)[0])
     assert (actions.shape, actions.dtype) == ((3,), np.int64)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_memory_across_episodes(name: str) -> None:
+    """Wiping the memory between episodes changes what comes after just where a method says it remembers."""
+    torch.manual_seed(0)
+    method = method_named(name)
+    model = method.model(method.config(2, 5))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    rng = np.random.default_rng(0)
+    observations, rewards = rng.normal(size=(15, 3, 2)), rng.normal(size=(15, 3))
+
+    def play(memory: bool) -> NDArray[np.float64]:
+        """What the agent thinks of its actions, (15, 3, 5), in three episodes of five steps."""
+        agent, logits = method.agent(model, PlayConfig(target_return=1.0)), []
+        agent.begin(3, seed=0)
+        for step in range(15):
+            agent.act(observations[step])
+            logits.append(np.array(agent.logits))
+            ended = np.full(3, step % 5 == 4)
+            agent.observe(rewards[step], ended, np.zeros(3, dtype=bool))
+            if ended.all() and not memory:
+                agent.forget(ended)
+        return np.stack(logits)
+
+    remembered, forgotten = play(True), play(False)
+    np.testing.assert_array_equal(remembered[:5], forgotten[:5])
+    assert (remembered[5:] != forgotten[5:]).any() == method.across_episodes
 
 
 def test_labels() -> None:

@@ -48,14 +48,17 @@ def how_to_play(spec: RunSpec, result: TrainResult) -> tuple[PlayConfig, dict[fl
 def judge_lifetimes(spec: RunSpec, result: TrainResult, folder: Path, play: PlayConfig) -> pd.DataFrame:
     """Every checkpoint in lifetimes, the final one without memory and at the paper's target too."""
     assert isinstance(spec.judging, Judging)
-    parts = []
+    parts = list[pd.DataFrame]()
     for path in all_checkpoints(folder):
         final = path == result.checkpoint
         model = result.model if final else load_checkpoint(path, result.model.obs_mean.device).model
         seeds = spec.judging.seeds if final else spec.judging.early_seeds
         about = {"updates": updates_of(path), "train_seconds": core_seconds(path)}
         for line, played in _lines(spec, play) if final else [(MEMORY, play)]:
-            parts.append(_play(spec, model, played, line, seeds).assign(line=line, **about))
+            if line == NO_MEMORY and not method_of(model.config).across_episodes:
+                parts.append(parts[-1].assign(line=line))  # what it has just played, with nothing to forget
+            else:
+                parts.append(_play(spec, model, played, line, seeds).assign(line=line, **about))
     return pd.concat(parts, ignore_index=True)
 
 
