@@ -95,7 +95,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "mujoco": Preset(
         Settings(
-            DMHConfig.small(1, 1, dropout=0.1, **LOCOMOTION),
+            DMHConfig.small(1, 1, **LOCOMOTION),
             # only the best episode of a context is worth imitating, and weights that come to rest play as most of
             # the data does, whatever the target: see docs/results.md
             ContextConfig(n_episodes=4, draw="task", by_steps=True, supervise="last", learned_share=0.2),
