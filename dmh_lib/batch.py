@@ -39,7 +39,7 @@ def run_notebook(
     output: str | os.PathLike[str],
     parameters: Mapping[str, Any] | None = None,
     *,
-    timeout: int = 3600,
+    timeout: int | None = 3600,
     progress: bool = False,
 ) -> Path:
     """Execute a notebook from its own folder and write the executed copy, or a page.
@@ -49,7 +49,7 @@ def run_notebook(
         output: the executed notebook, or where its name ends in .html one page with all pictures inside;
             written even if a cell fails, so that the error can be read in it.
         parameters: values for names in its parameters cell.
-        timeout: seconds that one cell may take.
+        timeout: seconds that one cell may take; None for any time.
         progress: show a bar over cells.
 
     Raises:
@@ -111,8 +111,12 @@ def _headless() -> Iterator[None]:
             os.environ[HEADLESS] = before
 
 
-def _stalled(path: Path, target: Path, executed: nbformat.NotebookNode, timeout: int) -> NotebookError | None:
+def _stalled(
+    path: Path, target: Path, executed: nbformat.NotebookNode, timeout: int | None
+) -> NotebookError | None:
     """An error if a cell lasted as long as it may: papermill counts some stalled cells as completed."""
+    if timeout is None:
+        return None
     for number, cell in enumerate(executed.cells, 1):
         if (cell.metadata.get("papermill", {}).get("duration") or 0) >= timeout:
             return NotebookError(f"{path}: cell {number} stalled for {timeout} seconds; see {target}")

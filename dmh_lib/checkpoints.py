@@ -8,12 +8,10 @@ checkpoint-00001500/
 """
 
 import os
-import platform
 import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +20,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import dmh_lib
 from dmh_lib.agents import PlayConfig
 from dmh_lib.envs import RULES, TaskSplit, full_env_id
 from dmh_lib.errors import CheckpointError, DataError, DMHError
@@ -95,12 +92,6 @@ class Checkpoint:
         if asked != self.env_id:
             problem = f"field 'env_id': trained for {self.env_id}, not for {asked}"
             raise CheckpointError(f"{self.path}: {problem}; choose a checkpoint of that environment")
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    packages = {name: version(name) for name in ("torch", "numpy", "numba", "gymnasium")}
-    return {"dmh_lib": dmh_lib.__version__, "python": platform.python_version(), **packages}
 
 
 def hardware() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dmh_lib.data.command import Data
 from dmh_lib.envs import MAZES, RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
 from dmh_lib.presets import DEFAULT, PRESETS, Settings
+from dmh_lib.sweep.command import Sweep
 
 # What only one command needs is imported inside it.
 
@@ -201,6 +202,7 @@ Command = (
     | Annotated[Train, subcommand("train")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Run, subcommand("run")]
+    | Annotated[Sweep, subcommand("sweep")]
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Benchmark, subcommand("benchmark")]
 )

@@ -96,8 +96,8 @@ PRESETS: dict[str, Preset] = {
     "mujoco": Preset(
         Settings(
             DMHConfig.small(1, 1, **LOCOMOTION),
-            # only the best episode of a context is worth imitating, and weights that come to rest play as most of
-            # the data does, whatever the target: see docs/results.md
+            # only a context's best episode is worth imitating, and weights that come to rest play as most of
+            # the data do, whatever the target: see docs/results.md
             ContextConfig(n_episodes=4, draw="task", by_steps=True, supervise="last", learned_share=0.2),
             TrainConfig(updates=1000, batch_size=16, schedule="constant"),
         ),

@@ -8,9 +8,10 @@ import time
 import pandas as pd
 import torch
 
-from dmh_lib.checkpoints import load_checkpoint, versions
+from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.display import has_browser
 from dmh_lib.errors import CheckpointError
+from dmh_lib.versions import versions
 from dmh_lib.warm_up import warm_up
 
 PYTHONS = ((3, 11), (3, 13))  # oldest and newest

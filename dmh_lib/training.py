@@ -21,7 +21,6 @@ from dmh_lib.checkpoints import (
     load_checkpoint,
     load_training,
     save_checkpoint,
-    versions,
 )
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import CheckpointError, SettingError, require_choice
@@ -29,6 +28,7 @@ from dmh_lib.files import write_json
 from dmh_lib.methods import DrawConfig, method_of, name_of
 from dmh_lib.models import ActionModel, ModelConfig
 from dmh_lib.train_state import SUMS, parameter_groups, restore, snapshot
+from dmh_lib.versions import versions
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

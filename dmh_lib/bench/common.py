@@ -18,8 +18,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from dmh_lib.checkpoints import versions
 from dmh_lib.errors import BenchmarkError
+from dmh_lib.versions import versions
 
 MATMUL_SIZE = 2048
 MIB = 2**20

@@ -58,11 +58,11 @@ NOTES = """### How MuJoCo was measured
   imitated; rewards in thousands. The ten episodes of play are more than it was trained on.
 - **Settings.** DM-H's were chosen by play, in Hopper's `medium` and `medium-replay` with training seed 0, so
   that its scores there flatter; the others have their presets, with updates as time allowed. Scores of one
-  training each in `medium` and `medium-replay`: with another episode imitated as well and a learning rate that
-  falls to 0, 39 and 54; the best alone, 57 and 42; that with dropout, 67 and 45; with a constant rate, 55 and
-  57, which is what stands above; with both, 65 and 38. In ten of fifteen trainings with a falling rate a
-  checkpoint from before the fall played better than the last one: weights that come to rest imitate what most
-  of the data does, whatever the target.
+  training each in `medium` and `medium-replay`: with another episode imitated as well and a learning rate
+  that falls to 0, 39 and 54; the best alone, 57 and 42; that with dropout, 67 and 45; with a constant rate,
+  55 and 57, which is what stands above; with both, 65 and 38. In ten of fifteen trainings with a falling rate
+  a checkpoint from before the fall played better than the last one: weights that come to rest imitate what
+  most of the data does, whatever the target.
 - **AD.** Windows of 2,000 steps across episodes in the order collected, which in `medium-replay` is that of
   learning and elsewhere means nothing. **DT, DM:** windows of 20 steps. **BC:** single steps, *BC-10%* those
   of the best tenth of the episodes.

@@ -1,6 +1,5 @@
 """All runs of a table that are not done yet, in this process or in workers of their own."""
 
-import os
 import subprocess
 import sys
 import time
@@ -11,11 +10,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dmh_lib.errors import BenchmarkError, SettingError
+from dmh_lib.workers import shared_out
 
 from .specs import RunSpec
 from .store import Places, has_weights, state_of
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 POLL = 0.2  # seconds
 
 Worker = tuple[RunSpec, subprocess.Popen[bytes]]
@@ -92,7 +91,7 @@ def do_all(table: str, specs: Sequence[RunSpec], places: Places, order: Order) -
     if order.jobs == 0:
         yield from (_here(spec, places, order) for spec in specs)
         return
-    environment = {**os.environ, **dict.fromkeys(THREADS, str(_threads(order.jobs)))}
+    environment = shared_out(order.jobs)
     waiting, running = list(specs), list[Worker]()
     with ExitStack() as cleanup:
         cleanup.callback(_end, running)
@@ -156,13 +155,6 @@ def _outcome(spec: RunSpec, places: Places, code: int) -> Outcome:
     if code == 0:
         return Outcome(spec, True, said)
     return Outcome(spec, False, f"{said.removeprefix('failed: ')}; see {log}")
-
-
-def _threads(jobs: int) -> int:
-    """Each worker's share of the cores that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)  # Linux has it
-    cores = len(usable(0)) if usable else os.cpu_count() or 1
-    return max(1, cores // jobs)
 
 
 def default_out(table: str) -> Path:

@@ -5,9 +5,9 @@ import pandas as pd
 
 from dmh_lib.benchmark import DataSpec, Judging, Places, RunSpec
 from dmh_lib.benchmark.store import MEMORY, NO_MEMORY, typed
-from dmh_lib.checkpoints import versions
 from dmh_lib.envs import rules_of
 from dmh_lib.results import write_results
+from dmh_lib.versions import versions
 
 DATA = DataSpec("darkroom", settings={"runs_per_task": 2, "episodes": 4}, num_train=3, num_test=2)
 JUDGING = Judging(episodes=3, seeds=(0, 1), temperature_tasks=2)

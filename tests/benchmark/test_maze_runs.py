@@ -30,11 +30,12 @@ from dmh_lib.benchmark.pictures import length_curves
 from dmh_lib.benchmark.published import FILE, read_published
 from dmh_lib.benchmark.single import run_one
 from dmh_lib.benchmark.store import typed
-from dmh_lib.checkpoints import load_checkpoint, versions
+from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.cli import main
 from dmh_lib.errors import BenchmarkError, SettingError
 from dmh_lib.mazes import maze_set
 from dmh_lib.results import COLUMNS, write_results
+from dmh_lib.versions import versions
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / FILE
 MAZE = MazeSpec("tmaze", settings={"length": 10, "episodes": 4})

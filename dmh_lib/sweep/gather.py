@@ -1,0 +1,62 @@
+"""What all runs of a sweep came to, in two tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from dmh_lib.errors import DataError
+from dmh_lib.results import read_results, summarise, write_results
+from dmh_lib.sweep.orders import RESULTS, Order
+from dmh_lib.sweep.store import folder_of, read_state
+
+
+def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
+    """One row for each run: `run`, what is swept, `state` (done, failed or missing), `seconds`, `why`.
+
+    Runs that left lifetimes have the last episode's mean `return` too, and `percent_of_optimum` where known.
+    """
+    rows = []
+    for order in orders:
+        state = read_state(order, sweep)
+        word = "missing" if state is None else "done" if state.why is None else "failed"
+        row = {"run": order.name, **order.swept, "state": word}
+        if state is not None:
+            row |= {"seconds": round(state.seconds, 1), "why": state.why}
+        lifetimes = lifetimes_of(order, sweep) if word == "done" else None
+        if lifetimes is not None:
+            summary = summarise(lifetimes)
+            row["return"] = summary["return_by_episode"][-1]
+            if summary["percent_of_optimum"] is not None:
+                row["percent_of_optimum"] = summary["percent_of_optimum"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
+    """The lifetimes that a run left, if it did and they can be read."""
+    file = folder_of(order, sweep) / RESULTS
+    if not file.is_file():
+        return None
+    try:
+        return read_results(file)
+    except DataError:
+        return None  # a notebook may call anything by this name
+
+
+def write_lifetimes(orders: Sequence[Order], sweep: Path) -> Path | None:
+    """All lifetimes of finished runs in one Parquet file, with `run` and what is swept as columns.
+
+    Returns its path; None if no run left any.
+    """
+    parts = []
+    for order in orders:
+        state = read_state(order, sweep)
+        table = lifetimes_of(order, sweep) if state is not None and state.why is None else None
+        if table is not None:
+            told = {f"swept.{name}": [value] * len(table) for name, value in order.swept.items()}
+            parts.append(table.assign(run=order.name, **told))
+    if not parts:
+        return None
+    write_results(pd.concat(parts, ignore_index=True), sweep / RESULTS)
+    return sweep / RESULTS

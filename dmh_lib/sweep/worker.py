@@ -1,0 +1,33 @@
+"""The process of one run: `python -m dmh_lib.sweep.worker FOLDER` does what FOLDER/order.json asks for."""
+
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from dmh_lib.errors import DMHError
+from dmh_lib.sweep.orders import read_order
+from dmh_lib.sweep.store import ORDER, State, write_state
+from dmh_lib.versions import versions
+
+
+def main(folder: Path) -> int:
+    """Do the run and leave a state; 0 if it was done."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that papermill ends its kernel
+    order, began = read_order(folder / ORDER), time.perf_counter()
+    why = None
+    try:
+        order.target.run(order.parameters, folder)
+    except DMHError as error:
+        why = str(error)
+        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:  # whatever it is, it is this run's alone
+        why = f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+    write_state(folder, State(order.digest, why, time.perf_counter() - began, versions()))
+    return 0 if why is None else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))
