@@ -35,6 +35,7 @@ class Sweep:
 
     def run(self) -> None:
         from dmh_lib.sweep.gather import overview, write_lifetimes
+        from dmh_lib.sweep.page import write_index
         from dmh_lib.sweep.runner import Limits, run_sweep, unfinished
         from dmh_lib.sweep.spec import read_sweep
 
@@ -56,11 +57,9 @@ class Sweep:
                 said = f"failed: {outcome.why}" if outcome.why else f"done in {outcome.seconds:.0f} s"
                 with tqdm.external_write_mode():
                     print(f"{outcome.order.name}: {said}", flush=True)
-        told = write_lifetimes(orders, sweep)
-        print(
-            f"{len(orders) - failed} of {len(orders)} runs are done, in {sweep}"
-            + (f"; {told}" if told else "")
-        )
+        write_lifetimes(orders, sweep)
+        page = write_index(orders, sweep, self.file.stem)
+        print(f"{len(orders) - failed} of {len(orders)} runs are done; {page} shows them")
         if failed:
             print(f"{failed} failed; the same command tries them again", file=sys.stderr)
             raise SystemExit(1)

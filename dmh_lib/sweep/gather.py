@@ -23,8 +23,7 @@ def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
         row = {"run": order.name, **order.swept, "state": word}
         if state is not None:
             row |= {"seconds": round(state.seconds, 1), "why": state.why}
-        lifetimes = lifetimes_of(order, sweep) if word == "done" else None
-        if lifetimes is not None:
+        if (lifetimes := lifetimes_of(order, sweep)) is not None:
             summary = summarise(lifetimes)
             row["return"] = summary["return_by_episode"][-1]
             if summary["percent_of_optimum"] is not None:
@@ -34,9 +33,9 @@ def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
 
 
 def lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
-    """The lifetimes that a run left, if it did and they can be read."""
-    file = folder_of(order, sweep) / RESULTS
-    if not file.is_file():
+    """The lifetimes that a run left, if it is done, left any, and they can be read."""
+    state, file = read_state(order, sweep), folder_of(order, sweep) / RESULTS
+    if state is None or state.why is not None or not file.is_file():
         return None
     try:
         return read_results(file)
@@ -44,19 +43,15 @@ def lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
         return None  # a notebook may call anything by this name
 
 
-def write_lifetimes(orders: Sequence[Order], sweep: Path) -> Path | None:
-    """All lifetimes of finished runs in one Parquet file, with `run` and what is swept as columns.
-
-    Returns its path; None if no run left any.
+def write_lifetimes(orders: Sequence[Order], sweep: Path) -> None:
+    """All lifetimes of finished runs, if there are any, in one Parquet file, with `run` and what is swept as
+    columns.
     """
     parts = []
     for order in orders:
-        state = read_state(order, sweep)
-        table = lifetimes_of(order, sweep) if state is not None and state.why is None else None
+        table = lifetimes_of(order, sweep)
         if table is not None:
             told = {f"swept.{name}": [value] * len(table) for name, value in order.swept.items()}
             parts.append(table.assign(run=order.name, **told))
-    if not parts:
-        return None
-    write_results(pd.concat(parts, ignore_index=True), sweep / RESULTS)
-    return sweep / RESULTS
+    if parts:
+        write_results(pd.concat(parts, ignore_index=True), sweep / RESULTS)

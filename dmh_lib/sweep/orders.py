@@ -17,7 +17,9 @@ from dmh_lib.files import read_json
 if TYPE_CHECKING:
     from dmh_lib.presets import Settings
 
-EXECUTED, FILES, FIGURES, RESULTS = "executed.ipynb", "files", "figures", "results.parquet"
+EXECUTED, PAGE, FILES, FIGURES, RESULTS = (
+    "executed.ipynb", "executed.html", "files", "figures", "results.parquet",
+)  # fmt: skip
 LONGEST_NAME = 80  # characters of a folder
 PARTS = ("model", "contexts", "training")  # of a preset's settings
 # parameters that name places: each run gets its own, unless the sweep says otherwise
@@ -66,12 +68,17 @@ class NotebookTarget:
             _require_kind(name, value, default)
 
     def run(self, parameters: Mapping[str, Any], folder: Path) -> None:
-        """Run it; the executed copy is there also where a cell failed."""
+        """Run it; the executed copy and its page are there also where a cell failed."""
         from dmh_lib.batch import run_notebook
+        from dmh_lib.pages import write_page
 
         places = {name: str(folder / place) for name, place in PLACES.items() if name in self.known}
-        # the sweep limits the time of a run, not that of a cell
-        run_notebook(self.path, folder / EXECUTED, {**places, **parameters}, timeout=None)
+        try:
+            # the sweep limits the time of a run, not that of a cell
+            run_notebook(self.path, folder / EXECUTED, {**places, **parameters}, timeout=None)
+        finally:
+            if (folder / EXECUTED).is_file():
+                write_page(folder / EXECUTED, folder / PAGE)  # for those who look without JupyterLab
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "NotebookTarget":
