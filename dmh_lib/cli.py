@@ -41,7 +41,7 @@ else:  # a subcommand of `dmh train` for every preset
 class Train:
     """Train DM-H or a baseline on a dataset, then choose its temperature on training tasks.
 
-    Ctrl-C leaves a checkpoint, from which --resume goes on with the same settings.
+    Ctrl-C and SIGTERM leave a checkpoint, from which --resume goes on with the same settings.
     """
 
     data: Path
@@ -60,7 +60,7 @@ class Train:
 
         data, chosen = read_hdf5(self.data), self.preset
         _warm_up()
-        with interruptible() as interrupted:
+        with interruptible() as stopped:
             result = train(
                 data,
                 chosen.model_for(data),
@@ -69,12 +69,12 @@ class Train:
                 chosen.training,
                 resume=self.resume,
                 progress=watched(),
-                on_log=lambda _: interrupted(),
+                on_log=lambda _: bool(stopped()),
             )
         done, asked = updates_of(result.checkpoint), chosen.training.updates
         if done < asked:
             print(f"stopped after {done} of {asked} updates; --resume goes on from {result.checkpoint}")
-            raise SystemExit(INTERRUPTED)
+            raise SystemExit(128 + stopped())  # as shells have it
         print(f"trained {asked} updates; checkpoint {result.checkpoint}")
         if data.metadata.get("split") and data.metadata.get("env_id") in RULES:
             split = TaskSplit.from_dict(data.metadata["split"])

@@ -1,4 +1,4 @@
-"""What the commands show: bars where somebody watches, and fields one below the other; and Ctrl-C."""
+"""What the commands show: bars where somebody watches, and fields one below the other; and signals."""
 
 import os
 import signal
@@ -20,18 +20,29 @@ def print_fields(fields: dict[str, Any]) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Tells whether Ctrl-C was pressed, so that work can end in order; pressed again, it ends the program."""
-    before, pressed = signal.getsignal(signal.SIGINT), list[int]()
+def interruptible() -> Iterator[Callable[[], int]]:
+    """Tells which signal asked to stop, 0 while none did, so that work can end in order.
 
-    def press(number: int, _: Any) -> None:
-        pressed.append(number)
+    Ctrl-C (SIGINT) and what clusters send before they take a machine away (SIGTERM). A second one ends the
+    program at once.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Ctrl-C is ignored in the background of a script; None is a handler that Python did not set
+    before = {number: old for number, old in handlers.items() if old not in (None, signal.SIG_IGN)}
+    came = list[int]()
+
+    def stop(number: int, _: Any) -> None:
+        came.append(number)
         os.write(2, "\nstopping …\n".encode())  # print may be what is interrupted
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    if before is not signal.SIG_IGN:  # as in the background of a script
-        signal.signal(signal.SIGINT, press)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, stop)
     try:
-        yield lambda: bool(pressed)
+        yield lambda: came[0] if came else 0
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

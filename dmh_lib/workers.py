@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-GRACE = 5.0  # seconds that a worker has to end in order
+GRACE = 10.0  # seconds that a worker has to end in order
 
 
 def shared_out(workers: int) -> dict[str, str]:

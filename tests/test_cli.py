@@ -217,24 +217,29 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_training_is_interrupted_and_goes_on(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sent: signal.Signals,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "small", *QUICK]
     command += ["--training.log-every", "2"]
     row = training._log_row
 
     def pressed(*args: Any) -> dict[str, float]:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(sent)
         return row(*args)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(sent)
     monkeypatch.setattr(training, "_log_row", pressed)
     with pytest.raises(SystemExit) as caught:
         main(command)
     monkeypatch.undo()
-    assert caught.value.code == 130
-    assert signal.getsignal(signal.SIGINT) == before
+    assert caught.value.code == 128 + sent
+    assert signal.getsignal(sent) == before
     assert "stopped after 2 of 6 updates; " in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000002"]
     main(["train", "--resume", *command[1:]])

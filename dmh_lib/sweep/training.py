@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 
 from dmh_lib.agents import PlayConfig
-from dmh_lib.checkpoints import load_checkpoint, set_play
+from dmh_lib.checkpoints import load_checkpoint, set_play, updates_of
+from dmh_lib.console import interruptible
 from dmh_lib.data import Trajectories, read_hdf5
 from dmh_lib.envs import RULES, TaskSplit
 from dmh_lib.errors import SettingError
@@ -23,20 +24,24 @@ from dmh_lib.warm_up import warm_up
 def train_and_play(target: TrainingTarget, parameters: Mapping[str, Any], folder: Path) -> None:
     """Train with a preset's settings and what a run changes, choose how to play, and write the lifetimes.
 
-    A training that was cut off goes on from its newest checkpoint.
+    A training that was cut off goes on from its newest checkpoint; SIGTERM leaves one.
     """
     data = read_hdf5(target.data)
     settings = target.settings(parameters)
     if not torch.cuda.is_available():
         warm_up()
-    result = train(
-        data,
-        settings.model_for(data),
-        folder / FILES,
-        settings.contexts,
-        settings.training,
-        resume=True,
-    )
+    with interruptible() as stopped:
+        result = train(
+            data,
+            settings.model_for(data),
+            folder / FILES,
+            settings.contexts,
+            settings.training,
+            resume=True,
+            on_log=lambda _: bool(stopped()),
+        )
+    if updates_of(result.checkpoint) < settings.training.updates:
+        raise SystemExit(128 + stopped())
     table, play = _lifetimes(target, data, result.model, result.play)
     set_play(result.checkpoint, play)
     about = load_checkpoint(result.checkpoint).about
