@@ -56,6 +56,7 @@ class BehaviourConfig:
 
     @property
     def env_id(self) -> str:
+        """The Gymnasium id."""
         return ENVIRONMENTS.get(self.env, self.env)
 
     def to_dict(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Episode:
 
     @property
     def total_reward(self) -> float:
+        """The return, undiscounted."""
         return float(self.rewards.sum(dtype=np.float64))
 
 
@@ -75,18 +76,22 @@ class Trajectories:
 
     @property
     def num_episodes(self) -> int:
+        """E."""
         return len(self.offsets) - 1
 
     @property
     def num_steps(self) -> int:
+        """N, of all episodes together."""
         return len(self.rewards)
 
     @property
     def obs_dim(self) -> int:
+        """Numbers in an observation."""
         return int(self.observations.shape[1])
 
     @property
     def discrete(self) -> bool:
+        """Whether an action is a number of a list, not a vector."""
         return self.actions.ndim == 1
 
     @cached_property

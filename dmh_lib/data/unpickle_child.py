@@ -27,6 +27,7 @@ class ArraysOnly(pickle.Unpickler):
     """Refuses every name that is not needed for an array."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """What a name stands for, if arrays need it."""
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs")
         return super().find_class(module, name)
@@ -66,6 +67,7 @@ def read(path: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Read one file, write the other, and say in a line what is wrong with the first."""
     limit()
     try:
         arrays = read(sys.argv[1])
