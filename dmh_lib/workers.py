@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
@@ -45,5 +46,6 @@ class Family:
                 self.worker.wait()
         _, left = psutil.wait_procs(self.known, timeout=0.5)
         for process in left:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+                process.kill()
         psutil.wait_procs(left, timeout=grace)

@@ -37,6 +37,9 @@ class Target(Protocol):
     def run(self, parameters: Mapping[str, Any], folder: Path) -> None:
         """Run it, all files into `folder`."""
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, of which `from_json` makes it again."""
+
     def fingerprint(self) -> str:
         """Changes with what is run, so that results of another notebook do not pass for its own."""
 
@@ -84,6 +87,10 @@ class NotebookTarget:
     def from_json(cls, stored: Mapping[str, Any]) -> "NotebookTarget":
         """From plain JSON values."""
         return cls(Path(stored["path"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"path": str(self.path.resolve())}
 
     def fingerprint(self) -> str:
         """Of the notebook's file."""
@@ -139,6 +146,11 @@ class TrainingTarget:
         """From plain JSON values."""
         return cls(Path(stored["data"]), stored["preset"], stored["episodes"], tuple(stored["seeds"]))
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        about = {"preset": self.preset, "episodes": self.episodes, "seeds": list(self.seeds)}
+        return {"data": str(self.data.resolve()), **about}
+
     def fingerprint(self) -> str:
         """Of what it learns from and how it is judged; the data by size and time, as they may be large."""
         stat = self.data.stat()
@@ -166,9 +178,8 @@ class Order:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        target = {name: _plain(value) for name, value in vars(self.target).items()}
         plain = {name: getattr(self, name) for name in ("name", "parameters", "swept", "digest")}
-        return {"kind": self.target.kind, "target": target, **plain}
+        return {"kind": self.target.kind, "target": self.target.to_json(), **plain}
 
 
 def order_of(
@@ -217,16 +228,6 @@ def _kind(value: Any) -> str:
         dict: "a mapping",
     }
     return next((word for kind, word in kinds.items() if isinstance(value, kind)), "nothing")
-
-
-def _plain(value: Any) -> Any:
-    return (
-        str(value.resolve())
-        if isinstance(value, Path)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-    )
 
 
 def _hash(content: bytes) -> str:
