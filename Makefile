@@ -6,7 +6,7 @@
 # make bench        the benchmarks, results and one page under runs/benchmarks: about ten minutes
 # make clean        remove what the above left, but for .venv and the pictures
 .POSIX:
-.PHONY: walkthrough test lab explorer screenshots bench clean
+.PHONY: walkthrough lint test lab explorer screenshots bench clean
 .DELETE_ON_ERROR:
 
 PYTHON = python3
@@ -14,10 +14,16 @@ BIN = .venv/bin
 NOTEBOOKS = runs/walkthrough
 CHECKPOINT = checkpoints/darkroom-dm-h
 
-.venv/installed: pyproject.toml constraints.txt
+# compiled to bytecode as they are imported: most of what is installed never is
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile --constraint constraints.txt
+
+.venv/packages: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/installed: .venv/packages
 	@echo "compiling the CPU kernels once, about a minute"
 	$(BIN)/python -c "from dmh_lib.warm_up import warm_up; warm_up(progress=True)"
 	@# or JupyterLab asks whether to fetch news from another host, in a box that covers part of the page
@@ -33,15 +39,17 @@ walkthrough: .venv/installed
 	@echo "executed notebooks: $(NOTEBOOKS)/, pictures: figures/, checkpoint: runs/darkroom/"
 
 # what learns MuJoCo's policies, half a gigabyte that only tests and data need
-.venv/behaviour: .venv/installed
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[behaviour]'
+.venv/behaviour: .venv/packages
+	$(PIP) --editable '.[behaviour]'
 	touch $@
 
-# the tests of pages share one page; its server, its kernel and the browser have the cores to themselves
-test: .venv/behaviour
+lint: .venv/packages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# the tests of pages share one page; its server, its kernel and the browser have the cores to themselves
+test: .venv/installed .venv/behaviour lint
 	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 10 --ignore tests/browser
 	$(BIN)/pytest --durations 10 tests/browser
 
@@ -61,7 +69,7 @@ screenshots: .venv/installed
 	DMH_BROWSER=required DMH_SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/browser -k 'lab and not files and not another'
 
 bench: .venv/installed
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	$(BIN)/dmh bench all --dir runs/benchmarks
 
 clean:

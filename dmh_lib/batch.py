@@ -1,5 +1,6 @@
 """Notebooks without a browser: run one through papermill, with its parameters checked first."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -9,11 +10,39 @@ from typing import Any
 
 import nbformat
 import papermill
-from papermill.exceptions import PapermillExecutionError
+from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from dmh_lib.errors import NotebookError
 from dmh_lib.files import atomic_path
 from dmh_lib.headless import HEADLESS
+
+LONGEST_NAME = 1000  # letters of a name in the JSON of a notebook
+
+
+def read_notebook(notebook: str | os.PathLike[str]) -> nbformat.NotebookNode:
+    """A notebook of any version as one of version 4, with all that the format asks for.
+
+    Raises NotebookError when the file is missing or is no notebook.
+    """
+    path = Path(notebook)
+    if not path.is_file():
+        raise NotebookError(f"{path}: does not exist; give the path of a notebook")
+    try:
+        text = path.read_text(encoding="utf-8")
+        json.loads(text, object_pairs_hook=_require_short_names)
+        nodes = nbformat.reads(text, as_version=4)
+        nbformat.validate(nodes)  # reading alone only logs what is wrong
+        nbformat.writes(nodes).encode()  # half a character can be read, but not written again
+    except Exception as error:  # old versions are brought up to date by code that trusts them
+        said = str(error).partition("\n")[0] or repr(error)
+        raise NotebookError(f"{path}: not a notebook ({said}); save it again from JupyterLab") from error
+    return nodes
+
+
+def _require_short_names(pairs: list[tuple[str, Any]]) -> None:
+    """The format's own check compares names with patterns, which takes minutes for one of 100,000 letters."""
+    if any(len(name) > LONGEST_NAME for name, _ in pairs):
+        raise ValueError(f"a name has more than {LONGEST_NAME:,} letters")
 
 
 def notebook_parameters(notebook: str | os.PathLike[str]) -> dict[str, str]:
@@ -22,15 +51,15 @@ def notebook_parameters(notebook: str | os.PathLike[str]) -> dict[str, str]:
     Raises NotebookError when the file is missing, is no notebook, or has no parameters cell.
     """
     path = Path(notebook)
-    if not path.is_file():
-        raise NotebookError(f"{path}: does not exist; give the path of a notebook")
-    try:
-        nodes = nbformat.read(path, as_version=4)
-        found = papermill.inspect_notebook(str(path))
-    except (ValueError, TypeError, nbformat.ValidationError, AttributeError, KeyError) as error:
-        raise NotebookError(f"{path}: not a notebook ({error}); save it again from JupyterLab") from error
+    nodes = read_notebook(path)
     if not any("parameters" in cell.metadata.get("tags", []) for cell in nodes.cells):
         raise NotebookError(f"{path}: no cell is tagged 'parameters'; tag the cell that sets the defaults")
+    try:
+        found = papermill.inspect_notebook(str(path))
+    except (PapermillException, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise NotebookError(
+            f"{path}: its parameters cannot be read ({error}); save it again from JupyterLab"
+        ) from error
     return {name: entry["default"] for name, entry in found.items()}
 
 

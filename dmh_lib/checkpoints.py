@@ -7,10 +7,13 @@ checkpoint-00001500/
     training.json          update number, sampler state, loss history
 """
 
+import math
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +26,7 @@ from torch import Tensor
 from dmh_lib.agents import PlayConfig
 from dmh_lib.envs import RULES, TaskSplit, full_env_id
 from dmh_lib.errors import CheckpointError, DataError, DMHError
-from dmh_lib.files import flush, read_json, write_json
+from dmh_lib.files import flush, only_one_at, read_json, write_json
 from dmh_lib.methods import Method, method_named, name_of
 from dmh_lib.models import ActionModel, ModelConfig
 
@@ -33,7 +36,8 @@ SMALL_SIZE, SMALL_COUNT = 512, 16
 
 FORMAT_VERSION = 1
 FIRST_METHOD = "dm-h"  # what checkpoints hold that name no method
-PREFIX = "checkpoint-"
+PREFIX, LOCK = "checkpoint-", "run.lock"
+TEMPORARY = re.compile(r"\.[0-9a-f]{16}")  # names of folders that are being written, or taken away
 ABOUT, WEIGHTS, TRAINING, TENSORS = (
     "checkpoint.json",
     "model.safetensors",
@@ -84,7 +88,7 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path}: field 'split' is missing; its training data had no task split"
             )
-        return TaskSplit.from_dict(self.about["split"])
+        return reading(self.path / ABOUT, lambda: TaskSplit.from_dict(self.about["split"]))
 
     def require_env(self, env_id: str) -> None:
         """Raise CheckpointError unless the model was trained for this environment."""
@@ -107,8 +111,22 @@ def latest_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
 
 def all_checkpoints(run_dir: str | os.PathLike[str]) -> list[Path]:
     """The checkpoints of a run that were kept, oldest first."""
-    found = [path for path in Path(run_dir).glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
+    found = [path for path in Path(run_dir).glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
     return sorted(found, key=updates_of)
+
+
+def best_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
+    """The checkpoint of a run with the lowest loss over the updates before it, the newest of equals, or None.
+
+    It is the training loss, the only one that is known while training: what plays best need not be this one.
+    """
+    known = {path: loss for path in all_checkpoints(run_dir) if (loss := _loss(path)) is not None}
+    return min(reversed(known), key=lambda path: known[path], default=None)
+
+
+def _loss(path: Path) -> float | None:
+    loss = _about(path).get("loss")
+    return None if loss is None else reading(path / ABOUT, lambda: float(loss))
 
 
 def updates_of(checkpoint: Path) -> int:
@@ -123,7 +141,7 @@ def save_checkpoint(
     training: TrainingState,
     keep: int = 2,
 ) -> Path:
-    """Write the folder `checkpoint-<step>` in a run, then drop all but the newest `keep`.
+    """Write the folder `checkpoint-<step>` in a run, then drop all but the newest `keep` and the best.
 
     Returns its path. Raises CheckpointError when it cannot be written; older ones then stay.
     """
@@ -145,8 +163,7 @@ def save_checkpoint(
         write_json(temporary / ABOUT, {"format_version": FORMAT_VERSION, **what, **about})
         for name in (WEIGHTS, TENSORS):
             flush(temporary / name)
-        if target.exists():
-            shutil.rmtree(target)
+        _remove(target)
         temporary.rename(target)
     except (OSError, DataError, safetensors.SafetensorError) as error:
         raise CheckpointError(
@@ -154,15 +171,38 @@ def save_checkpoint(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    best = best_checkpoint(run_dir)
     for old in all_checkpoints(run_dir)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old != best:
+            _remove(old)
     return target
+
+
+def _remove(path: Path) -> None:
+    """Take a folder away at once, as whole as it came: a process that is killed must not leave half of it."""
+    if path.exists():
+        temporary = path.with_name(f".{secrets.token_hex(8)}")
+        path.rename(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def training_in(run_dir: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep a run's folder to this process, and clear away what a killed one left half-written.
+
+    Raises CheckpointError where another process is at it.
+    """
+    with only_one_at(run_dir, LOCK, CheckpointError):
+        for path in Path(run_dir).glob(".*"):
+            if TEMPORARY.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        yield
 
 
 def set_play(path: str | os.PathLike[str], play: PlayConfig) -> None:
     """Note in a checkpoint how it is meant to play."""
     file = _folder(path) / ABOUT
-    write_json(file, {**_reading(file, lambda: read_json(file)), "play": asdict(play)})
+    write_json(file, {**reading(file, lambda: read_json(file)), "play": asdict(play)})
 
 
 def export_checkpoint(
@@ -204,10 +244,13 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
     """
     folder = _folder(path)
     about = _about(folder)
-    method = _reading(folder / ABOUT, lambda: method_named(about.get("method", FIRST_METHOD)))
-    config = _reading(folder / ABOUT, lambda: method.config.from_dict(dict(about["model"])))
-    weights = _reading(folder / WEIGHTS, lambda: load_file(folder / WEIGHTS))
-    expected = _reading(folder / ABOUT, lambda: _shapes(method, config))
+    if not isinstance(about.get("env_id"), str | None):
+        problem = f"field 'env_id': {about['env_id']!r} is no name"
+        raise CheckpointError(f"{folder / ABOUT}: {problem}; copy or train the checkpoint again")
+    method = reading(folder / ABOUT, lambda: method_named(about.get("method", FIRST_METHOD)))
+    config = reading(folder / ABOUT, lambda: method.config.from_dict(dict(about["model"])))
+    weights = reading(folder / WEIGHTS, lambda: load_file(folder / WEIGHTS))
+    expected = reading(folder / ABOUT, lambda: _shapes(method, config))
     stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if stored != expected:
         name = min(name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name))
@@ -217,27 +260,54 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
         )
     with torch.random.fork_rng(devices=[]):  # loading must not disturb the caller's random numbers
         model = method.model(config)
+    for name, tensor in model.state_dict().items():
+        if weights[name].dtype != tensor.dtype or not weights[name].isfinite().all():
+            problem = f"field '{name}': must hold finite numbers of type {tensor.dtype}"
+            raise CheckpointError(f"{folder / WEIGHTS}: {problem}; copy or train the checkpoint again")
     model.load_state_dict(weights)
     checkpoint = Checkpoint(folder, model.to(device).eval(), about)
-    _reading(folder / ABOUT, lambda: checkpoint.play)
+    reading(folder / ABOUT, lambda: checkpoint.play)
     return checkpoint
 
 
 def load_training(path: str | os.PathLike[str]) -> TrainingState:
     """The training state of a checkpoint; raises CheckpointError if it is missing or broken."""
     folder = _folder(path)
-    progress = _reading(folder / TRAINING, lambda: read_json(folder / TRAINING))
-    tensors = _reading(folder / TENSORS, lambda: load_file(folder / TENSORS))
-    return _reading(
+    progress = reading(folder / TRAINING, lambda: read_json(folder / TRAINING))
+    tensors = reading(folder / TENSORS, lambda: load_file(folder / TENSORS))
+    reading(folder / TENSORS, lambda: _require_finite(tensors))
+    state = reading(
         folder / TRAINING,
         lambda: TrainingState(
             int(progress["step"]),
             tensors,
             dict(progress["sampler"]),
-            list(progress["history"]),
+            [_log_row(row) for row in progress["history"]],
             float(progress.get("seconds", 0.0)),  # older checkpoints hold none
         ),
     )
+    named = folder.name.removeprefix(PREFIX)
+    last = state.history[-1]["update"] if state.history else 0
+    if not last <= state.step or (named.isdecimal() and int(named) != state.step):
+        problem = (
+            f"field 'step': {state.step}, but the folder is {folder.name} and {last:g} updates are logged"
+        )
+        raise CheckpointError(f"{folder / TRAINING}: {problem}; resume from another checkpoint")
+    return state
+
+
+def _require_finite(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"field '{name}': holds NaN or infinite numbers; take another checkpoint")
+
+
+def _log_row(stored: dict[str, Any]) -> dict[str, float]:
+    """One entry of the loss history; raises what `reading` turns into an error where it is none."""
+    update, values = int(stored["update"]), {name: float(value) for name, value in stored.items()}
+    if update < 0 or "loss" not in values or not all(map(math.isfinite, values.values())):
+        raise ValueError(f"history: {stored!r} is no log entry")
+    return {**values, "update": update}
 
 
 def _folder(path: str | os.PathLike[str]) -> Path:
@@ -270,7 +340,7 @@ def _shapes(method: Method, config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def _about(folder: Path) -> dict[str, Any]:
     file = folder / ABOUT
-    about = _reading(file, lambda: dict(read_json(file)))
+    about = reading(file, lambda: dict(read_json(file)))
     if about.get("format_version") != FORMAT_VERSION:
         problem = (
             f"field 'format_version': {about.get('format_version')}, this version reads {FORMAT_VERSION}"
@@ -279,8 +349,8 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _reading(file: Path, read: Callable[[], T]) -> T:
-    """Turn the many ways in which a broken file can fail into one error."""
+def reading(file: Path, read: Callable[[], T]) -> T:
+    """What `read` gives; the many ways in which a broken file makes it fail become one CheckpointError."""
     try:
         return read()
     except DMHError as error:
@@ -293,6 +363,7 @@ def _reading(file: Path, read: Callable[[], T]) -> T:
         KeyError,
         TypeError,
         ValueError,
+        OverflowError,
         AttributeError,
     ) as error:
         raise CheckpointError(

@@ -14,6 +14,7 @@ from dmh_lib.bench.command import Bench
 from dmh_lib.benchmark.command import Benchmark
 from dmh_lib.console import interruptible, print_fields, watched
 from dmh_lib.data.command import Data
+from dmh_lib.devices import is_first
 from dmh_lib.envs import MAZES, RULES, SplitName, TaskSplit
 from dmh_lib.errors import CheckpointError, DMHError, SettingError
 from dmh_lib.presets import DEFAULT, PRESETS, Settings
@@ -51,6 +52,8 @@ class Train:
     preset: Choice = PRESETS[DEFAULT].settings
     resume: bool = False
     """Go on from the newest checkpoint in the folder."""
+    devices: int = 1
+    """Processes that share each batch, each with a GPU or its share of the cores; torchrun says it itself."""
 
     def run(self) -> None:
         from dmh_lib.checkpoints import set_play, updates_of
@@ -68,9 +71,12 @@ class Train:
                 chosen.contexts,
                 chosen.training,
                 resume=self.resume,
+                devices=self.devices,
                 progress=watched(),
                 on_log=lambda _: bool(stopped()),
             )
+        if not is_first():
+            return
         done, asked = updates_of(result.checkpoint), chosen.training.updates
         if done < asked:
             print(f"stopped after {done} of {asked} updates; --resume goes on from {result.checkpoint}")
@@ -220,7 +226,7 @@ def main(args: Sequence[str] | None = None) -> None:
         )
         command.run()
     except DMHError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error{'' if is_first() else ' in another process'}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,9 +2,21 @@
 
 from collections.abc import Iterable
 
+LONGEST = 800  # characters of a message
+
 
 class DMHError(Exception):
-    """Base of every error that a user can mend; the command line prints it as one line and exits with 2."""
+    """Base of every error that a user can mend; the command line prints it as one line and exits with 2.
+
+    Strangers' files are told of, so it is one line, of characters that can be printed and no more than
+    `LONGEST`, whatever was put into it.
+    """
+
+    def __str__(self) -> str:
+        said = " ".join(line.strip() for line in super().__str__().splitlines())
+        if len(said) > LONGEST:  # the beginning names the file, the end says what to do
+            said = f"{said[: LONGEST // 2]} … {said[-LONGEST // 2 + 3 :]}"
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in said)
 
 
 class DataError(DMHError):

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dmh_lib.errors import DataError
+from filelock import FileLock, Timeout
+
+from dmh_lib.errors import DataError, DMHError
 
 
 @contextmanager
@@ -35,6 +37,27 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise DataError(f"{target}: cannot be written ({error}); choose another place") from error
 
 
+@contextmanager
+def only_one_at(folder: str | os.PathLike[str], lock: str, error: type[DMHError]) -> Iterator[None]:
+    """Keep other processes from what is done in a folder, by the file `lock` in it; a missing folder is made.
+
+    Raises `error` where another process is at it, or the folder cannot be written.
+    """
+    place = Path(folder)
+    held = FileLock(place / lock)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except Timeout as problem:
+        raise error(f"{place}: another process is at it; wait for it") from problem
+    except OSError as problem:
+        raise error(f"{place}: cannot be written ({problem}); choose another place") from problem
+    try:
+        yield
+    finally:
+        held.release()
+
+
 def flush(path: Path) -> None:
     """Bring a file's contents to the disk; done before a rename, or the name might get there first."""
     with path.open("r+b") as file:  # writable, because Windows flushes nothing else
@@ -59,6 +82,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON file ({error}); write it again") from error
+
+
+def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Like `read_json`, of a file with names and values; raises DataError for any other value as well."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no names and values; write it again")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -5,11 +5,11 @@ import re
 from html import escape
 from pathlib import Path
 
-import nbformat
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from dmh_lib.batch import read_notebook
 from dmh_lib.errors import NotebookError
 from dmh_lib.files import atomic_path
 
@@ -35,18 +35,18 @@ class _Renderer(IPythonRenderer):
 def write_page(notebook: str | os.PathLike[str], page: str | os.PathLike[str]) -> Path:
     """Write an executed notebook as one HTML file with all of its pictures inside; returns the file's path.
 
-    Raises NotebookError when there is no such notebook.
+    Raises NotebookError when there is no such notebook, or it cannot be shown.
     """
     path, target = Path(notebook), Path(page)
-    try:
-        nodes = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
-        raise NotebookError(f"{path}: not a notebook ({error}); execute it again") from error
+    nodes = read_notebook(path)
     headings = [re.match(r"# (.+)", cell.source) for cell in nodes.cells if cell.cell_type == "markdown"]
     title = next((heading[1] for heading in headings if heading), path.stem)
     nodes.metadata.pop("widgets", None)  # nothing moves on a page
     exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": _markdown})
-    html, _ = exporter.from_notebook_node(nodes, {"metadata": {"name": title}})
+    try:
+        html, _ = exporter.from_notebook_node(nodes, {"metadata": {"name": title}})
+    except Exception as error:  # templates, colours and Markdown have no error in common
+        raise NotebookError(f"{path}: cannot be shown as a page ({error!r}); execute it again") from error
     with atomic_path(target) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return target

@@ -1,6 +1,7 @@
 """The presets: named choices of model, contexts and training; one entry makes a preset known everywhere."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, TypeVar
 
 from dmh_lib.data.chains import ChainConfig
@@ -10,7 +11,7 @@ from dmh_lib.data.pairs import PairConfig
 from dmh_lib.data.queries import QueryConfig
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.data.windows import WindowConfig
-from dmh_lib.errors import require_choice
+from dmh_lib.errors import SettingError, require_choice
 from dmh_lib.models import (
     ADConfig,
     ATConfig,
@@ -21,7 +22,7 @@ from dmh_lib.models import (
     IDTConfig,
     ModelConfig,
 )
-from dmh_lib.training import TrainConfig
+from dmh_lib.train_config import TrainConfig
 
 Model = TypeVar("Model", bound=ModelConfig)
 Draws = TypeVar("Draws")
@@ -38,6 +39,25 @@ class Settings(Generic[Model, Draws]):
     def model_for(self, data: Trajectories) -> Model:
         """The model's settings with the sizes that a dataset asks for."""
         return replace(self.model, obs_dim=data.obs_dim, action_dim=data.action_dim, discrete=data.discrete)
+
+    def at(self, name: str) -> Any:
+        """The value under a dotted name like `training.updates`; raises SettingError where there is none."""
+        part, _, setting = name.partition(".")
+        parts = [entry.name for entry in fields(self)]
+        if part not in parts or setting not in vars(getattr(self, part)):
+            wanted = ", ".join(f"{part}.…" for part in parts)
+            raise SettingError(f"{name}: is no setting of these; they are {wanted}")
+        return getattr(getattr(self, part), setting)
+
+    def changed(self, changes: Mapping[str, Any]) -> "Settings[Model, Draws]":
+        """With other values under such names; raises SettingError for what does not fit."""
+        grouped = {entry.name: dict[str, Any]() for entry in fields(self)}
+        for name, value in changes.items():
+            self.at(name)
+            part, _, setting = name.partition(".")
+            grouped[part][setting] = value
+        parts = {part: replace(getattr(self, part), **new) for part, new in grouped.items()}
+        return replace(self, **parts)
 
 
 @dataclass(frozen=True)

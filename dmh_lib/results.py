@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from dmh_lib.files import atomic_path
 from dmh_lib.statistics import estimate, score_array
 
 COLUMNS = ("method", "env_id", "task", "seed", "episode", "return", "length", "optimum", "percent_of_optimum")
-
+TEXTS, UNKNOWN = COLUMNS[:2], COLUMNS[-2:]  # columns of texts; columns of numbers that may be missing
+# constant columns take no room in a file, however long they are
+MOST_ROWS, MOST_BYTES = 20_000_000, 2**31
 
 ABOUT = b"dmh"  # key of the notes in a file's metadata
 
@@ -39,24 +41,60 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         metadata = parquet.read_schema(path).metadata or {}
         return dict(json.loads(metadata[ABOUT]))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path}: no notes in this Parquet file ({error!r}); run the evaluation again"
         ) from error
 
 
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a result table; raises DataError if it is missing, broken or lacks a column."""
+    """Read a result table; raises DataError if it is missing, broken or empty, lacks a column, or holds texts
+    where numbers should be.
+    """
     if not Path(path).is_file():
         raise DataError(f"{path}: does not exist; run an evaluation first")
     try:
-        table = pd.read_parquet(path)
-    except (OSError, pa.ArrowException, ValueError) as error:
+        with parquet.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+            rows, size = file.metadata.num_rows, sum(group.total_byte_size for group in groups)
+            if rows > MOST_ROWS or size > MOST_BYTES:
+                problem = f"claims {rows:,} rows of {size:,} bytes"
+                raise DataError(f"{path}: {problem}, more than any evaluation has; run the evaluation again")
+            # without what pandas is told of its index: it takes that at its word
+            table = file.read().replace_schema_metadata(None).to_pandas()
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({error}); run the evaluation again") from error
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        raise DataError(f"{path}: field '{missing[0]}' is missing; run the evaluation again")
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise DataError(f"{path}: field '{twice}' stands twice; run the evaluation again")
+    coded = [name for name, kind in table.dtypes.items() if isinstance(kind, pd.CategoricalDtype)]
+    table = table.astype(dict.fromkeys(coded, object))
+    if table.empty:
+        raise DataError(f"{path}: holds no rows; run the evaluation again")
+    require_columns(path, table, TEXTS, COLUMNS[len(TEXTS) :])
     return table
+
+
+def require_columns(
+    path: str | os.PathLike[str], table: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str]
+) -> None:
+    """Raise DataError unless columns of a table from a file are there and hold texts or finite numbers.
+
+    An optimum, and what is reckoned from it, may be missing in places.
+    """
+    for name in (*texts, *numbers):
+        problem = None
+        if name not in table:
+            problem = "is missing"
+        elif name in texts:
+            if not all(isinstance(value, str) for value in table[name]):
+                problem = "holds more than texts"
+        elif table[name].dtype.kind not in "iuf":
+            problem = f"holds {table[name].dtype}, not numbers"
+        elif not np.isfinite(table[name].dropna() if name in UNKNOWN else table[name]).all():
+            problem = "is not finite everywhere"
+        if problem is not None:
+            raise DataError(f"{path}: field '{name}' {problem}; run the evaluation again")
 
 
 def curves(table: pd.DataFrame, value: str = "percent_of_optimum") -> pd.DataFrame:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 from dmh_lib.errors import CheckpointError
 from dmh_lib.models import ActionModel
@@ -36,10 +37,21 @@ def snapshot(model: ActionModel, optimizer: torch.optim.Optimizer) -> dict[str, 
         for name, parameter in _learned(model)
         for key, value in optimizer.state[parameter].items()
     }
-    tensors["random:cpu"] = torch.get_rng_state()
+    random = {"random:cpu": torch.get_rng_state()}
     if model.obs_mean.is_cuda:
-        tensors["random:cuda"] = torch.cuda.get_rng_state(model.obs_mean.device)
-    return tensors
+        random["random:cuda"] = torch.cuda.get_rng_state(model.obs_mean.device)
+    if model.noise is not None:
+        random["random:noise"] = model.noise.get_state()
+    return tensors | {name: _of_all(state, model.obs_mean.device) for name, state in random.items()}
+
+
+def _of_all(state: Tensor, device: torch.device) -> Tensor:
+    """A random state (n,), or those of all processes (P, n) where there are several."""
+    if not dist.is_initialized():
+        return state
+    states = [torch.empty_like(state, device=device) for _ in range(dist.get_world_size())]
+    dist.all_gather(states, state.to(device))
+    return torch.stack(states).cpu()
 
 
 def restore(
@@ -50,11 +62,22 @@ def restore(
         for name, parameter in _learned(model):
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 value = tensors[f"{name}:{key}"]
+                shape = () if key == "step" else parameter.shape
+                if value.shape != shape or not value.is_floating_point():
+                    kind = f"{value.dtype} {tuple(value.shape)}"
+                    raise TypeError(f"'{name}:{key}' is {kind}, not numbers {tuple(shape)}")
+                if key != "exp_avg" and value.numel() and value.min() < 0:
+                    raise TypeError(f"'{name}:{key}' is negative")
                 device = "cpu" if key == "step" and parameter.device.type == "cpu" else parameter.device
                 optimizer.state[parameter][key] = value.to(device)
         sums.copy_(tensors[SUMS])
-        torch.set_rng_state(tensors["random:cpu"])
-        if model.obs_mean.is_cuda and "random:cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random:cuda"], model.obs_mean.device)
-    except (KeyError, RuntimeError, TypeError) as error:
+        rank = dist.get_rank() if dist.is_initialized() else ...
+        # cloned, because PyTorch takes a state to begin where its storage does
+        random = {name: state[rank].clone() for name, state in tensors.items() if name.startswith("random:")}
+        torch.set_rng_state(random["random:cpu"])
+        if model.obs_mean.is_cuda and "random:cuda" in random:
+            torch.cuda.set_rng_state(random["random:cuda"], model.obs_mean.device)
+        if model.noise is not None:
+            model.noise.set_state(random["random:noise"])
+    except (KeyError, IndexError, RuntimeError, TypeError) as error:
         raise CheckpointError(f"training state: {error}; resume from another checkpoint") from error

@@ -16,7 +16,12 @@ def shared_out(workers: int) -> dict[str, str]:
     """This process' environment for one of several workers, with its share of the cores."""
     usable = getattr(os, "sched_getaffinity", None)  # Linux has it
     cores = len(usable(0)) if usable else os.cpu_count() or 1
-    return {**os.environ, **dict.fromkeys(THREADS, str(max(1, cores // workers)))}
+    return with_threads(max(1, cores // workers))
+
+
+def with_threads(threads: int) -> dict[str, str]:
+    """This process' environment for a worker with so many threads."""
+    return {**os.environ, **dict.fromkeys(THREADS, str(threads))}
 
 
 @dataclass

@@ -65,14 +65,35 @@ def test_a_cell_over_its_time_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"not json", b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5}']
+    "content",
+    [
+        b"",
+        b"{}",
+        b"not json",
+        b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5}',
+        b"[" * 100_000,
+        b'{"cells": [{"cell_type": "x"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}',
+        b'{"cells": [{"cell_type": "raw", "source": 3}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}',
+        b'{"cells": [], "metadata": {"x": "\\ud800"}, "nbformat": 4, "nbformat_minor": 4}',
+        b'{"cells": [], "metadata": {"' + 100_000 * b"x" + b'": 1}, "nbformat": 4, "nbformat_minor": 4}',
+        b'{"worksheets": [3], "metadata": {}, "nbformat": 3, "nbformat_minor": 0}',
+    ],
 )
 def test_what_is_no_notebook(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "n.ipynb"
     path.write_bytes(content)
-    with pytest.raises(NotebookError, match=r"n\.ipynb"):
+    with pytest.raises(NotebookError, match=r"n\.ipynb: not a notebook"):
         run_notebook(path, tmp_path / "out.ipynb")
     assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_a_notebook_of_another_language(tmp_path: Path) -> None:
+    path = make_notebook(tmp_path / "n.ipynb", "seed = 0")
+    nodes = nbformat.read(path, 4)
+    nodes.metadata["kernelspec"] = {"name": "cobol", "display_name": "COBOL", "language": "cobol"}
+    nbformat.write(nodes, path)
+    with pytest.raises(NotebookError, match=r"n\.ipynb: its parameters cannot be read .*'cobol'"):
+        run_notebook(path, tmp_path / "out.ipynb", {"seed": 1})
 
 
 def test_a_missing_notebook_and_one_without_parameters(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from dmh_lib.mamba.conv import causal_conv, causal_conv_torch
 from dmh_lib.mamba.scan import cuda_kernels_installed
 from dmh_lib.methods import METHODS, method_named
 from dmh_lib.models import DMH, ActionModel, ADConfig, DMHConfig, DTConfig, ModelConfig
-from dmh_lib.training import TrainConfig, train
+from dmh_lib.train_config import TrainConfig
+from dmh_lib.training import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 needs_mamba_ssm = pytest.mark.skipif(

@@ -6,9 +6,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from pyarrow import parquet
 
 from dmh_lib import evaluation
 from dmh_lib.agents import DMHAgent, PlayConfig
@@ -25,7 +27,7 @@ from dmh_lib.evaluation import (
 )
 from dmh_lib.methods import Method, method_of
 from dmh_lib.models import DMH, DT, ADConfig, ATConfig, DMHConfig, DTConfig, StepConfig
-from dmh_lib.results import COLUMNS, curves, read_about, read_results, summarise, write_results
+from dmh_lib.results import ABOUT, COLUMNS, curves, read_about, read_results, summarise, write_results
 
 
 class Walker:
@@ -357,6 +359,47 @@ def test_parquet_round_trip_and_its_errors(tmp_path: Path) -> None:
         read_results(path)
 
 
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    """Written by others, each with one thing wrong."""
+    path, table = tmp_path / "results.parquet", made_up_table()
+    for change, message in (
+        (table.assign(task="one"), "field 'task' holds object, not numbers"),
+        (table.assign(seed=None), "field 'seed' holds object, not numbers"),
+        (table.assign(episode=True), "field 'episode' holds bool, not numbers"),
+        (table.assign(length=np.nan), "field 'length' is not finite everywhere"),
+        (table.assign(optimum=np.inf), "field 'optimum' is not finite everywhere"),
+        (table.assign(method=b"x"), "field 'method' holds more than texts"),
+        (table[:0], "holds no rows"),
+    ):
+        write_results(change, path)
+        with pytest.raises(DataError, match=f"results.parquet: {message}; run the evaluation again"):
+            read_results(path)
+    rows = pa.Table.from_pandas(table)
+    parquet.write_table(rows.append_column("seed", rows["seed"]), path)
+    with pytest.raises(DataError, match="field 'seed' stands twice"):
+        read_results(path)
+
+
+@pytest.mark.parametrize(
+    "told", [b"3", b'{"index_columns": [{"kind": "range"}]}', b'{"columns": [{"name": "task"}]}']
+)
+def test_what_a_file_tells_pandas_does_not_matter(tmp_path: Path, told: bytes) -> None:
+    path = tmp_path / "results.parquet"
+    parquet.write_table(pa.Table.from_pandas(made_up_table()).replace_schema_metadata({"pandas": told}), path)
+    pd.testing.assert_frame_equal(read_results(path), made_up_table())
+
+
+def test_tables_of_absurd_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column that is constant takes no room in a file, but all of it in memory."""
+    path = tmp_path / "results.parquet"
+    write_results(made_up_table(), path)
+    for limit in ("MOST_ROWS", "MOST_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"dmh_lib.results.{limit}", 10)
+            with pytest.raises(DataError, match=r"claims \d+ rows of .*, more than any evaluation has"):
+                read_results(path)
+
+
 def test_notes_travel_with_a_table(tmp_path: Path) -> None:
     path = tmp_path / "results.parquet"
     write_results(made_up_table(), path, {"temperature": 0.5})
@@ -367,3 +410,7 @@ def test_notes_travel_with_a_table(tmp_path: Path) -> None:
         read_about(path)
     with pytest.raises(DataError, match="no notes"):
         read_about(tmp_path / "nowhere.parquet")
+    deep = pa.table({"x": [1]}).replace_schema_metadata({ABOUT: b"[" * 100_000})
+    parquet.write_table(deep, path)
+    with pytest.raises(DataError, match="no notes"):
+        read_about(path)

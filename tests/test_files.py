@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmh_lib.errors import DataError
-from dmh_lib.files import atomic_path, read_json, write_json
+from dmh_lib.errors import LONGEST, DataError
+from dmh_lib.files import atomic_path, read_json, read_object, write_json
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -76,12 +76,29 @@ def test_what_json_cannot_hold_is_refused(tmp_path, value):
     assert list(tmp_path.iterdir()) == []
 
 
+@given(text=st.text() | st.text(max_size=40).map(lambda text: 50 * text))
+def test_an_error_is_one_short_line_that_can_be_printed(text):
+    said = str(DataError(f"/a  b/file.json: {text}; write it again"))
+    assert said.startswith("/a  b/file.json: ")
+    assert said.endswith("; write it again")
+    assert said.isprintable()
+    assert len(said) <= LONGEST
+
+
 @pytest.mark.parametrize("text", ["", "{", "NaN", "[Infinity]", "[" * 200_000])
 def test_what_is_not_json_is_refused(tmp_path, text):
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(DataError, match=r"broken\.json: not a JSON file"):
         read_json(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"a"'])
+def test_what_holds_no_names_is_refused(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"other\.json: holds no names and values; write it again"):
+        read_object(path)
 
 
 def test_unreadable_files_are_named(tmp_path):

@@ -14,7 +14,8 @@ from dmh_lib.errors import DataError, SettingError
 from dmh_lib.mazes import evaluate_along_path, evaluate_mazes, maze_set
 from dmh_lib.models import AD, DMH, DT, ADConfig, DMHConfig, DTConfig
 from dmh_lib.results import COLUMNS, by_length
-from dmh_lib.training import TrainConfig, train
+from dmh_lib.train_config import TrainConfig
+from dmh_lib.training import train
 
 
 def model_of(active=False, **changes):

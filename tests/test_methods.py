@@ -15,7 +15,8 @@ from dmh_lib.envs import GridVectorEnv, make_split, rules_of
 from dmh_lib.errors import SettingError
 from dmh_lib.methods import METHODS, label_of, method_named, method_of, name_of
 from dmh_lib.models import ADConfig, ATConfig, BCConfig, DMHConfig, DPTConfig, DTConfig, ModelConfig
-from dmh_lib.training import TrainConfig, train
+from dmh_lib.train_config import TrainConfig
+from dmh_lib.training import train
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -63,6 +63,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "filmed_steps": 20,
     },
 }
+NUMBERS = {"half a": 0.5, "a": 1, "two": 2, "three": 3, "five": 5, "seven": 7, "eight": 8, "ten": 10}
 PLACES = {"figures_dir": "figures", "data_dir": "data", "run_dir": "run", "results_file": "results.parquet"}
 
 
@@ -154,13 +155,23 @@ def test_pictures_have_text_beside_them(path: Path) -> None:
             assert "markdown" in (before.cell_type, after.cell_type), cell.source
 
 
+def minutes_of(path: Path) -> float:
+    """What a notebook says it takes, with its own settings."""
+    words = "|".join(sorted(NUMBERS, key=len, reverse=True))
+    found = re.search(rf"\*\*It\stakes\*\*.*?\b({words})\sminutes?\b", prose_of(path), re.DOTALL)
+    assert found, "**It takes** … minutes, the number in words"
+    return NUMBERS[" ".join(found[1].split())]
+
+
 @each_notebook
 def test_executes(path: Path, tmp_path: Path) -> None:
     known = notebook_parameters(path)
     places = {name: str(tmp_path / place) for name, place in PLACES.items() if name in known}
     if "own_results" in known:
         places["own_results"] = str(tmp_path / "none")
-    output = run_notebook(path, tmp_path / "out.ipynb", {**SMALL.get(path.stem, {}), **places}, timeout=600)
+    settings = {**SMALL.get(path.stem, {}), **places}
+    # with small settings no cell alone may take as long as the whole should; machines of CI may be slow
+    output = run_notebook(path, tmp_path / "out.ipynb", settings, timeout=int(60 + 60 * minutes_of(path)))
     executed = nbformat.read(output, as_version=4)
     outputs = [entry for cell in executed.cells for entry in cell.get("outputs", [])]
     if not Chromium.find_browser(skip_local=False) and "CI" not in os.environ:

@@ -66,6 +66,9 @@ def test_formulas_become_mathml(tmp_path: Path) -> None:
 
 
 def test_what_is_no_notebook(tmp_path: Path) -> None:
+    with pytest.raises(NotebookError, match=r"n\.ipynb: does not exist"):
+        write_page(tmp_path / "n.ipynb", tmp_path / "n.html")
+    (tmp_path / "n.ipynb").write_text("[" * 100_000)
     with pytest.raises(NotebookError, match=r"n\.ipynb: not a notebook"):
         write_page(tmp_path / "n.ipynb", tmp_path / "n.html")
     assert not (tmp_path / "n.html").exists()

@@ -9,15 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import (
+    TrainingState,
     all_checkpoints,
+    best_checkpoint,
     export_checkpoint,
     latest_checkpoint,
     load_checkpoint,
     load_training,
+    save_checkpoint,
     set_play,
+    training_in,
     updates_of,
 )
 from dmh_lib.data import Trajectories
@@ -27,8 +32,10 @@ from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.data.windows import WindowConfig
 from dmh_lib.envs import make_split
 from dmh_lib.errors import CheckpointError, SettingError
+from dmh_lib.methods import method_of
 from dmh_lib.models import AD, DMH, ADConfig, ATConfig, DMHConfig, DTConfig, StepConfig
-from dmh_lib.training import TrainConfig, train
+from dmh_lib.train_config import TrainConfig
+from dmh_lib.training import train
 
 MODEL = DMHConfig.small(2, 5, d_model=16, d_state=4, dropout=0.1)
 TINY = {"most_chunks": 1, "d_state": 1, "subgoal_dim": 1, "chunk_len": 1}  # beside one absurd size
@@ -73,7 +80,8 @@ def test_what_a_run_leaves(data: Trajectories, run: Path) -> None:
     assert np.isfinite(metrics[["loss", "action_loss", "goal_loss", "learning_rate"]]).all(axis=None)
     assert list((run / "logs" / "tb").glob("events*"))
     suffixes = {path.suffix for path in run.rglob("*") if path.is_file() and "events" not in path.name}
-    assert suffixes <= {".json", ".safetensors", ".csv"}
+    assert suffixes <= {".json", ".safetensors", ".csv", ".lock"}
+    assert (run / "run.lock").stat().st_size == 0
 
 
 def test_the_same_seed_gives_the_same_weights(data: Trajectories, run: Path, tmp_path: Path) -> None:
@@ -150,6 +158,39 @@ def test_checkpoints_to_keep_and_what_they_took(data: Trajectories, tmp_path: Pa
     shutil.rmtree(kept[2])
     train(data, MODEL, tmp_path, CONTEXTS, config, resume=True, keep=3)
     assert load_training(tmp_path).seconds > seconds[1]  # the time before the interruption counts
+
+
+def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    """It is the one with the lowest loss, the newer of equals, and no newer ones push it out."""
+    model, kept = DMH(MODEL), list[list[int]]()
+    for step, loss in enumerate([None, 3.0, 1.0, 2.0, 1.0, 4.0, None, 2.0], 1):
+        save_checkpoint(tmp_path, model, {"loss": loss}, TrainingState(step, {}, {}, []), keep=1)
+        kept.append([updates_of(path) for path in all_checkpoints(tmp_path)])
+    assert kept == [[1], [2], [3], [3, 4], [5], [5, 6], [5, 7], [5, 8]]
+    assert best_checkpoint(tmp_path) == tmp_path / "checkpoint-00000005"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_loss_of_a_checkpoint_is_that_of_the_updates_before_it(
+    data: Trajectories, tmp_path: Path
+) -> None:
+    config = replace(TRAINING, checkpoint_every=4, updates=10)
+    history = train(data, MODEL, tmp_path, CONTEXTS, config, keep=9).history.set_index("update")["loss"]
+    found = [load_checkpoint(path).about["loss"] for path in all_checkpoints(tmp_path)]
+    assert found == pytest.approx([history[[2, 4]].mean(), history[[6, 8]].mean(), history[[8, 10]].mean()])
+
+
+def test_one_process_at_a_run(data: Trajectories, tmp_path: Path) -> None:
+    """And what a killed one left half-written is gone, but nothing of others."""
+    half, others = tmp_path / ".0123456789abcdef", tmp_path / ".cache"
+    for folder in (half, others):
+        folder.mkdir()
+    with training_in(tmp_path):
+        assert not half.exists()
+        assert others.exists()
+        with pytest.raises(CheckpointError, match="another process is at it"):
+            train(data, MODEL, tmp_path, CONTEXTS, TRAINING)
+    train(data, MODEL, tmp_path, CONTEXTS, replace(TRAINING, updates=1))
 
 
 def test_an_exported_checkpoint_plays_and_cannot_go_on(run: Path, tmp_path: Path) -> None:
@@ -350,6 +391,19 @@ def test_nothing_there(tmp_path: Path) -> None:
         ("checkpoint.json", {"model": DMHConfig.small(2, 5, d_model=2**40).to_dict()}, "overflow"),
         ("checkpoint.json", {"play": {"temperature": -1}}, "temperature"),
         ("checkpoint.json", {"play": {"speed": 1}}, "speed"),
+        ("checkpoint.json", {"play": {"temperature": 10**400}}, "checkpoint.json"),
+        ("checkpoint.json", {"play": {"target_return": "much"}}, "checkpoint.json"),
+        ("checkpoint.json", {"env_id": ["dmh/Darkroom-v0"]}, "'env_id'.* is no name"),
+        (
+            "model.safetensors",
+            {"obs_mean": torch.full((2,), torch.nan)},
+            "'obs_mean': must hold finite numbers",
+        ),
+        (
+            "model.safetensors",
+            {"obs_mean": torch.zeros(2, dtype=torch.int64)},
+            "'obs_mean': must hold finite",
+        ),
     ],
 )
 def test_a_broken_checkpoint_gives_one_clear_error(
@@ -360,8 +414,10 @@ def test_a_broken_checkpoint_gives_one_clear_error(
         path.unlink()
     elif damage == "truncate":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    else:
+    elif path.suffix == ".json":
         edit(path, **damage)  # type: ignore[arg-type]
+    else:
+        save_file({**load_file(path), **damage}, path)  # type: ignore[dict-item]
     with pytest.raises(CheckpointError, match=word) as caught:
         load_checkpoint(broken)
     assert str(broken) in str(caught.value)
@@ -372,6 +428,113 @@ def test_a_broken_training_state_gives_one_clear_error(broken: Path, name: str) 
     (broken / name).write_bytes(b"{")
     with pytest.raises(CheckpointError, match=name):
         load_training(broken)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"history": [{"update": 2, "loss": "small"}]}, "could not convert"),
+        ({"history": [{"update": 10**400, "loss": 1.0}]}, "too large"),
+        ({"history": [{"update": 2}]}, "is no log entry"),
+        ({"history": [{"update": -2, "loss": 1.0}]}, "is no log entry"),
+        ({"history": [[1, 2]]}, "list indices"),
+        ({"history": [{"update": 99, "loss": 1.0}]}, "field 'step': 12"),
+        ({"seconds": 10**400}, "too large"),
+    ],
+)
+def test_progress_that_cannot_be(broken: Path, changes: dict[str, object], word: str) -> None:
+    edit(broken / "training.json", **changes)
+    with pytest.raises(CheckpointError, match=rf"training\.json: .*{word}"):
+        load_training(broken)
+
+
+def test_progress_of_another_checkpoint(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    edit(tmp_path / "run" / "checkpoint-00000012" / "training.json", step=13)
+    with pytest.raises(CheckpointError, match="field 'step': 13, but the folder is checkpoint-00000012"):
+        load_training(tmp_path / "run")
+
+
+MOMENT = "actor.head.bias:exp_avg"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "word"),
+    [
+        ("training.json", {"sampler": {"bit_generator": "MT19937"}}, "training.json"),
+        ("training.json", {"sampler": {}}, "training.json"),
+        ("training.safetensors", {MOMENT: torch.zeros(3)}, f"'{MOMENT}' is torch.float32"),
+        ("training.safetensors", {MOMENT: torch.zeros(5, dtype=torch.bool)}, f"'{MOMENT}' is torch.bool"),
+        ("training.safetensors", {f"{MOMENT}_sq": -torch.ones(5)}, "is negative"),
+        (
+            "training.safetensors",
+            {"log:sums": torch.full((3,), torch.inf)},
+            "'log:sums': holds NaN or infinite",
+        ),
+        ("training.safetensors", {"random:cpu": torch.zeros(3)}, "training state: "),
+    ],
+)
+def test_a_training_does_not_go_on_from_a_broken_state(
+    data: Trajectories, run: Path, tmp_path: Path, name: str, changes: dict[str, object], word: str
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint-00000012")
+    path = tmp_path / "run" / "checkpoint-00000007" / name
+    if path.suffix == ".json":
+        edit(path, **changes)
+    else:
+        save_file({**load_file(path), **changes}, path)  # type: ignore[dict-item]
+    with pytest.raises(CheckpointError, match=word) as caught:
+        train(data, MODEL, tmp_path / "run", CONTEXTS, TRAINING, resume=True)
+    assert str(path) in str(caught.value)
+
+
+def test_a_split_that_is_none_names_its_file(broken: Path) -> None:
+    for split in ([], {"env_id": "darkroom"}, {"env_id": "darkroom", "seed": 0, "train": [0], "test": [81]}):
+        edit(broken / "checkpoint.json", split=split or "x")
+        with pytest.raises(CheckpointError, match=r"checkpoint\.json: "):
+            _ = load_checkpoint(broken).split
+
+
+def test_a_loss_that_is_none_names_its_file(broken: Path) -> None:
+    (broken.parent / "run").mkdir()
+    broken.rename(broken.parent / "run" / "checkpoint-00000012")
+    edit(broken.parent / "run" / "checkpoint-00000012" / "checkpoint.json", loss="small")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json: "):
+        best_checkpoint(broken.parent / "run")
+
+
+def test_weights_too_large_to_play(broken: Path) -> None:
+    path = broken / "model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "actor.head.weight": torch.full_like(weights["actor.head.weight"], 3e38)}, path)
+    checkpoint = load_checkpoint(broken)
+    agent = method_of(MODEL).agent(checkpoint.model, checkpoint.play)
+    agent.begin(1, seed=0)
+    with pytest.raises(CheckpointError, match=r"its outputs are no chances .*; take a checkpoint"):
+        agent.act(np.zeros((1, 2), dtype=np.float32))
+
+
+def test_names_that_are_no_checkpoints(run: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint-²", "checkpoint-", "checkpoint-../x", "checkpoint--1", "checkpoint-1e3"):
+        (tmp_path / name).mkdir(parents=True)
+    assert all_checkpoints(tmp_path) == []
+
+
+def test_a_checkpoint_that_is_a_link_leaves_the_other_place_alone(
+    data: Trajectories, run: Path, tmp_path: Path
+) -> None:
+    """Old checkpoints go and the same one is replaced, but nothing outside the run is touched."""
+    outside = Path(shutil.copytree(run / "checkpoint-00000007", tmp_path / "outside"))
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    mine = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.rmtree(mine / "checkpoint-00000012")
+    shutil.rmtree(mine / "checkpoint-00000007")
+    (mine / "checkpoint-00000007").symlink_to(outside)
+    (mine / "checkpoint-00000012").symlink_to(outside)
+    with pytest.raises(CheckpointError):
+        train(data, MODEL, mine, CONTEXTS, TRAINING, resume=True, keep=1)
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
 
 
 def test_nothing_half_written(data: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

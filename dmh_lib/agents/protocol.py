@@ -1,5 +1,6 @@
 """What every agent offers, and how a trained model plays."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dmh_lib.errors import SettingError
+from dmh_lib.errors import CheckpointError, SettingError
 
 
 class Agent(Protocol):
@@ -45,6 +46,9 @@ class PlayConfig:
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
             raise SettingError(f"temperature: must be 0 or more, got {self.temperature}")
+        for name in ("temperature", "target_return"):
+            if not math.isfinite(getattr(self, name)):
+                raise SettingError(f"{name}: must be finite, got {getattr(self, name)}")
 
 
 def sample_actions(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -52,7 +56,11 @@ def sample_actions(logits: Tensor, temperature: float, generator: torch.Generato
     if temperature == 0:
         return logits.argmax(-1)
     chances = (logits / temperature).softmax(-1)
-    return torch.multinomial(chances, 1, generator=generator)[:, 0]
+    try:
+        return torch.multinomial(chances, 1, generator=generator)[:, 0]
+    except RuntimeError as error:  # in place of a check of each step
+        problem = f"its outputs are no chances ({error})"
+        raise CheckpointError(f"model: {problem}; take a checkpoint with smaller weights") from error
 
 
 def as_actions(actions: NDArray[Any], like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dmh_lib.behaviour.play import COPIES, play
 from dmh_lib.behaviour.policy import GaussianPolicy, load_policy
 from dmh_lib.data.trajectories import Trajectories, concatenate
 from dmh_lib.errors import CheckpointError
-from dmh_lib.files import read_json
+from dmh_lib.files import read_object
 
 MEDIUM = 40.0
 """D4RL's score that a medium policy comes nearest to."""
@@ -90,8 +90,8 @@ def read_run(run: str | os.PathLike[str]) -> Kept:
     folder = Path(run)
     if not (folder / CURVE).is_file():
         raise CheckpointError(f"{folder}: no run here ({CURVE} is missing); `dmh data behaviour` makes one")
-    known = read_json(folder / CURVE)
     try:
+        known = read_object(folder / CURVE)
         scores = {
             folder / POLICIES / f"step-{int(point['step']):08d}.safetensors": point["score"]
             for point in known["curve"]
@@ -101,7 +101,7 @@ def read_run(run: str | os.PathLike[str]) -> Kept:
             np.array([score for file, score in scores.items() if file.is_file()], dtype=np.float64),
         )
         kept.chosen("medium-expert")  # raises where there is no policy, or none with a score
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, OSError) as error:
         problem = f"broken, or without policies that have scores ({error!r})"
         raise CheckpointError(f"{folder / CURVE}: {problem}") from error
     return kept

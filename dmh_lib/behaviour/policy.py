@@ -16,6 +16,7 @@ from dmh_lib.errors import CheckpointError
 from dmh_lib.files import atomic_path
 
 LOG_STD = (-20.0, 2.0)  # limits of the log standard deviation, SAC's
+LARGEST = 1e6  # of all weights, bounds and means; larger ones do not come about
 MOST_SEEN = 10.0  # standard deviations that an observation is cut off at, Stable-Baselines3's
 
 
@@ -92,6 +93,9 @@ def load_policy(path: str | os.PathLike[str]) -> tuple[GaussianPolicy, dict[str,
         with safetensors.safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {})["about"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        for name, tensor in tensors.items():
+            if tensor.dtype != torch.float32 or not (tensor.abs() <= LARGEST).all():
+                raise ValueError(f"{name}: must be float32, and no more than {LARGEST:g}")
         hidden, obs_dim = tensors["body.0.weight"].shape
         squash = bool(about["squash"])
         policy = GaussianPolicy(obs_dim, tensors["low"], tensors["high"], hidden, squash=squash)

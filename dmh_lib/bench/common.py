@@ -199,9 +199,19 @@ class Report:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; raises KeyError, TypeError or ValueError for anything else."""
+        for kind, names in ((str, ("name", "question")), (list, ("checks", "rows"))):
+            for name in names:
+                if not isinstance(values[name], kind):
+                    raise TypeError(f"{name} is {values[name]!r}")
+        if not all(isinstance(row, dict) for row in values["rows"]):
+            raise TypeError("a row holds no names and values")
+        if not all(isinstance(unit, str) for unit in values["columns"].values()):
+            raise TypeError("a unit is no text")
         bare = [{key: check[key] for key in check if key != "passed"} for check in values["checks"]]
         checks = [Check(**check) for check in bare]
+        for check in checks:
+            str(check)  # raises where its numbers are none
         settings = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["settings"].items()

@@ -26,7 +26,7 @@ def load_reports(*folders: str | os.PathLike[str]) -> dict[str, Report]:
                 continue
             try:
                 report = Report.from_dict(read_json(path))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise BenchmarkError(
                     f"{path}: not a benchmark's result ({error!r}); delete it, or run `dmh bench` again"
                 ) from error
@@ -44,7 +44,8 @@ def series(report: Report, name: str, x: str, y: str, **only: Any) -> Series:
     """
     lines: Series = {}
     for row in report.rows:
-        if all(row.get(key) == value for key, value in only.items()) and row.get(y) is not None:
+        lacks = any(row.get(column) is None for column in (name, x, y))
+        if not lacks and all(row.get(key) == value for key, value in only.items()):
             at, values = lines.setdefault(str(row[name]), ([], []))
             at.append(row[x])
             values.append(row[y])

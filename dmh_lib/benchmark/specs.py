@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Self
 
 from dmh_lib.errors import SettingError
@@ -18,7 +18,6 @@ from .data import (
     digest,
     dotted,
     flat,
-    overridden,
     require_word,
 )
 
@@ -124,18 +123,9 @@ class RunSpec:
 
     def config(self) -> Settings[Any, Any]:
         """Preset and overrides, with the seed, and a checkpoint after each quarter of the updates."""
-        settings = preset_named(self.preset).settings
-        grouped: dict[str, Overrides] = {"model": {}, "contexts": {}, "training": {}}
-        for name, value in self.overrides.items():
-            part, _, rest = name.partition(".")
-            if part not in grouped or not rest:
-                raise SettingError(f"overrides: '{name}' must begin with model., contexts. or training.")
-            grouped[part][rest] = value
-        parts = {part: overridden(getattr(settings, part), new, part) for part, new in grouped.items()}
-        training = parts["training"]
-        quarter = -(-training.updates // QUARTERS)
-        parts["training"] = replace(training, seed=self.seed, checkpoint_every=quarter)
-        return replace(settings, **parts)
+        settings = preset_named(self.preset).settings.changed(self.overrides)
+        quarter = -(-settings.training.updates // QUARTERS)
+        return settings.changed({"training.seed": self.seed, "training.checkpoint_every": quarter})
 
     def resolved(self) -> dict[str, Any]:
         """All that determines the result, as flat JSON values under dotted names."""

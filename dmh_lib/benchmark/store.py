@@ -11,8 +11,8 @@ import pandas as pd
 from dmh_lib.checkpoints import ABOUT
 from dmh_lib.envs.scores import normalised_scores
 from dmh_lib.errors import DataError
-from dmh_lib.files import read_json
-from dmh_lib.results import read_about, read_results
+from dmh_lib.files import read_object
+from dmh_lib.results import read_about, read_results, require_columns
 
 from .data import AnyData, MujocoSpec
 from .specs import RunSpec
@@ -92,7 +92,7 @@ class Stored:
     @property
     def on_cpu(self) -> bool:
         """Whether it was trained on a CPU, whose time can be compared."""
-        return bool(self.about["device"] == "cpu")
+        return bool(self.about.get("device") == "cpu")
 
 
 def state_of(spec: RunSpec, places: Places) -> tuple[State, list[str]]:
@@ -103,7 +103,9 @@ def state_of(spec: RunSpec, places: Places) -> tuple[State, list[str]]:
     about = read_about(path)
     if about.get("hash") == spec.hash:
         return "done", []
-    different = spec.differences(about.get("settings", {}))
+    if not isinstance(settings := about.get("settings", {}), dict):
+        raise DataError(f"{path}: field 'settings': holds no names and values; run the benchmark again")
+    different = spec.differences(settings)
     return ("stale", different) if different else ("done", [])
 
 
@@ -112,15 +114,13 @@ def has_weights(spec: RunSpec, places: Places) -> bool:
     weights, result = places.kept(spec) / ABOUT, places.result(spec)
     if not weights.is_file() or not result.is_file():
         return False
-    return bool(read_json(weights).get("hash") == read_about(result).get("hash"))
+    return bool(read_object(weights).get("hash") == read_about(result).get("hash"))
 
 
 def load(spec: RunSpec, path: str | os.PathLike[str]) -> Stored:
     """A finished run from its file; raises DataError if it is broken."""
     table = read_results(path)
-    for name in ("run", "training_seed", "updates", "train_seconds", "line"):
-        if name not in table:
-            raise DataError(f"{path}: field '{name}' is missing; run the benchmark again")
+    require_columns(path, table, ("run", "line"), ("training_seed", "updates", "train_seconds"))
     short = table.select_dtypes("float32").columns
     table = table.astype(dict.fromkeys(short, "float64"))
     if isinstance(spec.data, MujocoSpec):  # no optimum is known; D4RL's expert stands for it

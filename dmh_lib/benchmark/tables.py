@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from dmh_lib.errors import SettingError
 from dmh_lib.files import read_json, write_json
 from dmh_lib.models import ADConfig
 from dmh_lib.presets import PRESETS
-from dmh_lib.training import TrainConfig
+from dmh_lib.train_config import TrainConfig
 
 from .data import DataSpec, MazeSpec, MujocoSpec
 from .specs import Judging, MazeJudging, RunSpec
@@ -240,7 +241,11 @@ def load_table(name: str) -> list[RunSpec]:
     entries = read_json(name)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise SettingError(f"{name}: not a list of runs; write it with dmh_lib.benchmark.write_table")
-    return _distinct(name, [RunSpec.from_dict(entry) for entry in entries])
+    try:
+        specs = [RunSpec.from_dict(entry) for entry in entries]
+    except SettingError as error:
+        raise SettingError(f"{name}: {error}") from error
+    return _distinct(name, specs)
 
 
 def write_table(specs: Sequence[RunSpec], path: str | os.PathLike[str]) -> None:
@@ -253,8 +258,8 @@ def _distinct(table: str, specs: list[RunSpec]) -> list[RunSpec]:
     mixed = next((spec.data.name for spec in specs if spec.data.hash != hashes[spec.data.name]), None)
     if mixed:
         raise SettingError(f"table {table}: two datasets are called {mixed}; give one a variant")
-    names = [spec.name for spec in specs]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    names = Counter(spec.name for spec in specs)
+    twice = next((name for name, count in names.items() if count > 1), None)
     if not names or twice:
         problem = f"two runs are called {twice}; give one a variant" if twice else "it has no runs"
         raise SettingError(f"table {table}: {problem}")

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dmh_lib.data.episodes import EpisodeConfig, EpisodeDraws, Ints
-from dmh_lib.data.sampling import Batch
+from dmh_lib.data.sampling import Batch, require_rows
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import SettingError, require_choice
 from dmh_lib.subgoals import Rule, overtake_goals, select_goals
@@ -99,6 +99,40 @@ class ContextBatch(Batch):
     def mask(self) -> torch.Tensor:
         """(S, c) bool, false on the padding of short chunks."""
         return self.weights > 0
+
+    def part(self, number: int, parts: int) -> "ContextPart":
+        """Every so-manieth context with the chunks of it that are learned.
+
+        Raises SettingError where one of the parts has nothing to learn.
+        """
+        batch, num_chunks = self.states.shape[:2]
+        context, chunk = self.rows // num_chunks, self.rows % num_chunks  # (S,) each
+        require_rows(min(batch, len((context % parts).unique())), parts)
+        here = context % parts == number  # (S,)
+        whole = {
+            name: getattr(self, name)[number::parts]
+            for name in (
+                *("states", "chunk_rewards", "done", "returns_to_go", "inside_observations"),
+                *("inside_actions", "inside_rewards", "inside_mask"),
+            )
+        }
+        learned = {
+            name: getattr(self, name)[here] for name in ("observations", "actions", "rewards", "weights")
+        }
+        return ContextPart(
+            **whole,
+            **learned,
+            rows=(context[here] // parts) * num_chunks + chunk[here],
+            goal_states=self.goal_states[here[: len(self.goal_states)]],
+            here=here,
+        )
+
+
+@dataclass
+class ContextPart(ContextBatch):
+    """What one of several processes takes of a batch."""
+
+    here: torch.Tensor  # (all S,) bool: which of the batch's learned chunks
 
 
 class ChunkTable:

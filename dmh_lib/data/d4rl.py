@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from dmh_lib.data.storage import episodes_by_flags
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import DataError
-from dmh_lib.files import read_json, write_json
+from dmh_lib.files import read_object, write_json
 
 SERVER = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 SERVER_VARIABLE = "DMH_D4RL_URL"
@@ -93,8 +93,10 @@ def fetch_d4rl(
 def _check(file: Path, sha256: str | None, target: Path, address: str) -> None:
     """Compare a file with its hash, the one on record if none is given; the first is put on record."""
     record = target.with_name(f"{target.name}.json")
-    known = read_json(record) if record.exists() else {}
+    known = read_object(record) if record.exists() else {}
     expected = sha256 or known.get("sha256")
+    if not isinstance(expected, str | None):
+        raise DataError(f"{record}: field 'sha256': {expected!r} is no text; remove the file")
     with file.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if expected is not None and found != expected.lower():

@@ -8,13 +8,16 @@ the dataset's description.
 import json
 import shutil
 import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from dmh_lib.data.hdf5_checks import problem_in
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import DataError
 
@@ -45,21 +48,52 @@ def read_minari(dataset_id: str, *, download: bool = False) -> Trajectories:
         dataset_id: (namespace/)name-vN, of a dataset in Minari's folder (MINARI_DATASETS_PATH moves it).
         download: fetch it if it is not there.
 
-    Raises DataError for a dataset that is missing, damaged, or holds pictures or actions of several parts.
+    Raises DataError for a dataset that is missing, damaged, or holds pictures or actions of several parts;
+    and for one that leads to other files, claims more than it holds, or would have Minari start a program.
     """
     import minari  # a second to import
 
     try:
-        dataset = minari.load_dataset(dataset_id, download=download)
+        folder = minari.storage.datasets_root_dir.get_dataset_path(dataset_id) / "data"
+        if download and not folder.exists():
+            minari.download_dataset(dataset_id)
+        if folder.exists():
+            _require_harmless(dataset_id, folder)
+        dataset = minari.load_dataset(dataset_id)
     except FileNotFoundError as error:
         remedy = f"fetch it with `minari download {dataset_id}`"
         raise DataError(f"{dataset_id}: no such dataset on this machine; {remedy}") from error
     except _BROKEN as error:
-        raise DataError(f"{dataset_id}: not readable ({error}); delete and download it again") from error
+        raise DataError(f"{dataset_id}: not readable ({error!r}); delete and download it again") from error
     try:
         return _trajectories(dataset_id, dataset)
     except _BROKEN as error:
         raise DataError(f"{dataset_id}: damaged ({error!r}); delete and download it again") from error
+
+
+def _require_harmless(dataset_id: str, folder: Path) -> None:
+    """Raise DataError where reading would do more than to read this dataset's own numbers."""
+    metadata, file = (
+        json.loads((folder / "metadata.json").read_text(encoding="utf-8")),
+        folder / "main_data.hdf5",
+    )
+    for name in ("observation_space", "action_space"):
+        if not isinstance(
+            metadata.get(name), str
+        ):  # then Minari makes the environment, of any class it names
+            problem = "missing or no text, and what the dataset names to make it is a program"
+            raise DataError(f"{dataset_id}: field {name!r}: {problem}; take a dataset that has it")
+    if metadata.get("data_format") != "hdf5":
+        problem = f"is {metadata.get('data_format')!r}, not 'hdf5'"
+        raise DataError(f"{dataset_id}: field 'data_format': {problem}; write it in that format with Minari")
+    with h5py.File(file, "r") as opened:
+        if problem_found := problem_in(opened, file.stat().st_size):
+            name, problem, remedy = problem_found
+            raise DataError(f"{dataset_id}: field {name!r}: {problem}; {remedy}")
+        episodes = metadata.get("total_episodes")
+        if type(episodes) is not int or not 0 <= episodes <= len(opened):
+            problem = f"is {episodes!r}, but the file holds {len(opened)}"
+            raise DataError(f"{dataset_id}: field 'total_episodes': {problem}; download it again")
 
 
 def _trajectories(dataset_id: str, dataset: Any) -> Trajectories:

@@ -6,7 +6,6 @@ file is D4RL's and an episode ends where terminals or timeouts is true.
 """
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dmh_lib.data.hdf5_checks import COPY, is_link, problem_of
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.errors import DataError
 from dmh_lib.files import atomic_path
@@ -33,7 +33,6 @@ _GROUP = "dmh"
 _EPISODE_FIELDS = ("offsets", "task_ids", "run_ids")
 # h5py's ways to say that a file is damaged; the last one for an attribute that claims an absurd size
 _BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
-_MAX_COMPRESSION = 1100  # deflate, the strongest of HDF5's own filters, never exceeds 1032 : 1
 
 
 def write_hdf5(trajectories: Trajectories, path: str | os.PathLike[str]) -> None:
@@ -157,8 +156,8 @@ class _Reader:
         dataset = group[last]
         if not isinstance(dataset, h5py.Dataset):
             self.fail(name, "is a group, not a dataset", "the file must follow D4RL's schema")
-        if dataset.is_virtual or dataset.external:
-            self.fail(name, "its data lie in another file", "copy the data into this file")
+        if problem := problem_of(dataset, self.file_bytes):
+            self.fail(name, *problem)
         if dataset.dtype.kind not in kinds:
             self.fail(name, f"has type {dataset.dtype}", "it must hold numbers")
         if not dataset.shape or 0 in dataset.shape:
@@ -167,21 +166,13 @@ class _Reader:
 
     def has(self, group: h5py.Group, name: str) -> bool:
         """Whether the name is there; looks at the link without following it, so no other file is opened."""
-        links, key = group.id.links, name.encode()
-        if not links.exists(key):
+        if not group.id.links.exists(name.encode()):
             return False
-        if links.get_info(key).type != h5py.h5l.TYPE_HARD:
-            self.fail(name, "is a link that may leave the file", "copy the data into this file")
+        if is_link(group, name):
+            self.fail(name, "is a link that may leave the file", COPY)
         return True
 
     def mapped_or_read(self, name: str, dataset: h5py.Dataset) -> NDArray[Any]:
-        stored = dataset.id.get_storage_size()  # bytes really in the file; a header can claim any shape
-        items = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))  # a chunk is read as a whole
-        claimed = items * dataset.dtype.itemsize
-        allowed = stored if dataset.chunks is None else stored * _MAX_COMPRESSION
-        if stored > self.file_bytes or claimed > allowed:
-            problem = f"claims shape {dataset.shape}, but the file holds {stored} bytes of it"
-            self.fail(name, problem, "download or write it again")
         offset = dataset.id.get_offset()  # None unless the data lie in one piece
         native: DTypeLike = {"f": np.float32, "i": np.int64, "u": np.int64, "b": np.bool_}[dataset.dtype.kind]
         in_place = offset is not None and dataset.dtype == native and offset % dataset.dtype.itemsize == 0

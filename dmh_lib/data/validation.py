@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 STEP_ARRAYS = ("observations", "actions", "rewards", "terminations", "truncations")
 EPISODE_ARRAYS = ("task_ids", "run_ids")
 ARRAYS = (*STEP_ARRAYS, "offsets", *EPISODE_ARRAYS)
+MOST_ACTIONS = 1 << 20  # to choose from; a model has parameters for each
 BLOCK = 1 << 16  # rows looked at together, so that a memory-mapped file never has to fit into memory
 
 _KIND_NAMES = {"fiu": "numbers", "b": "booleans", "iu": "integers", "f": "integers or floating-point numbers"}
@@ -140,6 +141,9 @@ def _check_values(trajectories: "Trajectories", name: str) -> None:
 def _check_num_actions(trajectories: "Trajectories") -> None:
     known = trajectories.metadata.get("num_actions")
     largest = int(trajectories.actions.max())
+    if (most := max(largest + 1, known if type(known) is int else 0)) > MOST_ACTIONS:
+        problem = f"{most:,} to choose from, more than {MOST_ACTIONS:,}"
+        fail(trajectories.metadata, "actions", problem, "number the actions from 0")
     if known is not None and (type(known) is not int or known <= largest):
         episode, step = _locate(trajectories, int(trajectories.actions.argmax()))
         problem = f"action {largest} at step {step}, but metadata['num_actions'] is {known!r}"

@@ -43,8 +43,11 @@ class TaskSplit:
         try:
             env_id, seed = full_env_id(str(stored["env_id"])), int(stored["seed"])
             train, test = (tuple(int(task) for task in stored[side]) for side in ("train", "test"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise SettingError(f"split: field {error} is missing or wrong; make the split again") from error
+        total = rules_of(env_id).num_tasks
+        if not all(0 <= task < total for task in train + test):
+            raise SettingError(f"split: a task that {env_id} does not have; make the split again")
         return cls(env_id, seed, train, test)
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn import functional as F
 from tyro.conf import Suppress  # the command line takes these from the data
 
@@ -101,6 +102,19 @@ def with_waves(states: Tensor, count: int) -> Tensor:
     return torch.cat([states, angles.sin(), angles.cos()], dim=-1)
 
 
+def mean_over_processes(count: Tensor) -> Tensor:
+    """What all processes count, over their number; `count` itself where there is one process.
+
+    A process whose loss is its sum over this has gradients whose mean over all processes, which is what each
+    of them gets, is the gradient of the whole batch's mean loss: (1/P) Σₚ ∇Σₚ / (N/P) = ∇Σ / N.
+    """
+    if not dist.is_initialized():
+        return count
+    total = count.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
+
+
 class ActionModel(nn.Module):
     """A model that predicts actions and learns from a batch: `forward` gives a tuple of scalar losses.
 
@@ -113,6 +127,8 @@ class ActionModel(nn.Module):
     obs_mean: Tensor
     obs_std: Tensor
     action_scale: Tensor
+    noise: torch.Generator | None = None
+    """What draws the noise of sub-goals in training; None for PyTorch's own."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

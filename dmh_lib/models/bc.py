@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dmh_lib.data.pairs import PairBatch
 from dmh_lib.errors import SettingError
-from dmh_lib.models.base import ActionModel, ModelConfig
+from dmh_lib.models.base import ActionModel, ModelConfig, mean_over_processes
 
 
 @dataclass(frozen=True)
@@ -76,5 +76,6 @@ class BC(ActionModel):
     def forward(self, batch: PairBatch) -> BCLoss:
         """The loss of a batch."""
         predictions = self.predict(batch.observations)  # (B, A)
-        action = self.errors(predictions[:, None], batch.actions[:, None]).mean()
+        errors = self.errors(predictions[:, None], batch.actions[:, None])  # (B, 1)
+        action = errors.sum() / mean_over_processes(errors.new_tensor(errors.numel()))
         return BCLoss(action, action)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmh_lib.data.contexts import ContextBatch
+from dmh_lib.data.contexts import ContextBatch, ContextPart
 from dmh_lib.models.action_transformer import ActionTransformer
-from dmh_lib.models.base import ActionModel
+from dmh_lib.models.base import ActionModel, mean_over_processes
 from dmh_lib.models.config import DMHConfig
 from dmh_lib.models.planner import NOTHING_BEFORE, Planner, SubgoalAttention, SubgoalMamba
 from dmh_lib.models.slices import sliced_errors
@@ -69,6 +69,11 @@ class DMH(ActionModel):
         noise = torch.empty_like(mean).normal_(generator=generator)
         return mean + (0.5 * log_variance).exp() * noise
 
+    def _sample_part(self, mean: Tensor, log_variance: Tensor, here: Tensor) -> Tensor:
+        """`sample_subgoals` of the chunks `here` among all processes' (S,), with the noise one would draw."""
+        noise = mean.new_empty(len(here), *mean.shape[1:]).normal_(generator=self.noise)
+        return mean + (0.5 * log_variance).exp() * noise[here]
+
     def subgoals(
         self, batch: ContextBatch, rows: Tensor | slice = slice(None), length: int | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -121,7 +126,10 @@ class DMH(ActionModel):
         if self.config.resample_subgoal:
             per_step = (*batch.weights.shape, self.config.goal_dim)  # (S, c, G)
             mean, log_variance = (part[:, None].expand(per_step) for part in (mean, log_variance))
-        subgoals = self.sample_subgoals(mean, log_variance)
+        if isinstance(batch, ContextPart):
+            subgoals = self._sample_part(mean, log_variance, batch.here)
+        else:
+            subgoals = self.sample_subgoals(mean, log_variance)
         num_learned, num_goals = len(subgoals), len(batch.goal_states)
         if num_goals:
             goals = self.goal_subgoals(batch.goal_states)  # (G, goal_dim)
@@ -132,7 +140,8 @@ class DMH(ActionModel):
             for part in (batch.observations, batch.actions, batch.rewards, batch.weights)
         )
         counted = counted.to(self.obs_mean.dtype)  # (S + G, c), full precision under autocast too
-        steps = counted[:num_learned].sum(), counted[num_learned:].sum().clamp(min=1)
+        parts = counted[:num_learned], counted[num_learned:]
+        steps = [mean_over_processes(part.sum()).clamp(min=1e-6) for part in parts]  # there may be no goals
         weights = counted / steps[0]
         weights[num_learned:] = self.config.goal_loss_weight * counted[num_learned:] / steps[1]
 

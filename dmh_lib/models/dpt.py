@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from dmh_lib.data.queries import QueryBatch
 from dmh_lib.errors import SettingError
-from dmh_lib.models.base import ActionModel, ModelConfig, require_transformer
+from dmh_lib.models.base import ActionModel, ModelConfig, mean_over_processes, require_transformer
 from dmh_lib.models.transformer import CausalTransformer
 
 
@@ -129,5 +129,6 @@ class DPT(ActionModel):
         states = self.see(batch.observations)
         logits = self.outputs(Steps(states, batch.collected, batch.actions, batch.rewards, batch.ended))
         label = batch.optimal / batch.optimal.sum(-1, keepdim=True)  # (B, L, A)
-        action = F.cross_entropy(logits[batch.asked], label[batch.asked])
+        errors = F.cross_entropy(logits[batch.asked], label[batch.asked], reduction="sum")
+        action = errors / mean_over_processes(batch.asked.sum())
         return DPTLoss(action, action)

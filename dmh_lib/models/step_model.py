@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.data.windows import TargetBatch, WindowBatch
 from dmh_lib.errors import SettingError, require_choice
-from dmh_lib.models.base import ActionModel, ModelConfig, Tokens, action_embedding, require_transformer
+from dmh_lib.models.base import (
+    ActionModel,
+    ModelConfig,
+    Tokens,
+    action_embedding,
+    mean_over_processes,
+    require_transformer,
+)
 from dmh_lib.models.mamba_layers import MambaStack
 from dmh_lib.models.transformer import CausalTransformer
 
@@ -251,5 +258,5 @@ class StepModel(ActionModel):
             batch.observations, batch.actions, batch.rewards, batch.ended, returns_to_go
         )
         errors = self.errors(predictions, batch.actions) * batch.mask  # (B, L)
-        action = errors.sum() / batch.mask.sum()
+        action = errors.sum() / mean_over_processes(batch.mask.sum())
         return StepLoss(action, action)

@@ -51,8 +51,17 @@ class Block(nn.Module):
     def _split(self, projected: Tensor) -> Tensor:
         return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, L, d) → (B, H, L, d/H)
 
+    def _bias(self) -> Tensor:
+        """That of queries and values; softmax does not see what is added to all keys alike.
+
+        What it would be learned from is the rounding of a gradient that is zero.
+        """
+        query, key, value = self.query_key_value.bias.chunk(3)
+        return torch.cat([query, torch.zeros_like(key), value])
+
     def _heads(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self.query_key_value(self.attention_norm(hidden)).chunk(3, dim=-1)
+        projected = F.linear(self.attention_norm(hidden), self.query_key_value.weight, self._bias())
+        query, key, value = projected.chunk(3, dim=-1)
         return self._split(query), self._split(key), self._split(value)
 
     def _rest(self, hidden: Tensor, attended: Tensor) -> Tensor:
@@ -71,7 +80,7 @@ class Block(nn.Module):
         The others are keys and values and nothing else, which saves most of their work.
         """
         normed = self.attention_norm(hidden)
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        weight, bias = self.query_key_value.weight, self._bias()
         width = hidden.shape[-1]
         query = self._split(F.linear(normed[:, every], weight[:width], bias[:width]))  # (B, H, R, d/H)
         key, value = F.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)  # (B, L, d) each

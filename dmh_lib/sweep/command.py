@@ -30,16 +30,24 @@ class Sweep:
     """Most that a run may take."""
     retries: int = 0
     """Times that a run which failed is tried again at once."""
+    ray: str | None = None
+    """Address of a Ray cluster to run on instead, as `ray start` tells it; `auto` finds this machine's. Its
+    machines share the disk that the sweep's folder is on."""
+    cpus: int = 1
+    """Cores of each run there."""
+    gpus: float = 0.0
+    """GPUs of each run there; below 1 several share one."""
     show: Annotated[bool, arg(name="list")] = False
     """Say what is done and what is missing; do nothing."""
 
     def run(self) -> None:
         from dmh_lib.sweep.gather import overview, write_lifetimes
+        from dmh_lib.sweep.on_ray import Shares, run_on_ray
         from dmh_lib.sweep.page import write_index
         from dmh_lib.sweep.runner import Limits, run_sweep, unfinished
         from dmh_lib.sweep.spec import read_sweep
 
-        limits = Limits(self.workers, self.minutes, self.retries)
+        limits, shares = Limits(self.workers, self.minutes, self.retries), Shares(self.cpus, self.gpus)
         orders = read_sweep(self.file).orders()
         sweep = self.out or Path("runs/sweeps") / self.file.stem
         if self.show:
@@ -48,10 +56,14 @@ class Sweep:
         todo = unfinished(orders, sweep)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers are ended as well
         failed = 0
+        if self.ray is None:
+            outcomes = run_sweep(todo, sweep, limits)
+        else:
+            outcomes = run_on_ray(todo, sweep, self.ray, limits, shares)
         with tqdm(
             total=len(orders), initial=len(orders) - len(todo), desc="runs", disable=not watched()
         ) as bar:
-            for outcome in run_sweep(todo, sweep, limits):
+            for outcome in outcomes:
                 bar.update()
                 failed += outcome.why is not None
                 said = f"failed: {outcome.why}" if outcome.why else f"done in {outcome.seconds:.0f} s"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from dmh_lib.errors import DataError
 from dmh_lib.results import read_results, summarise, write_results
+from dmh_lib.statistics import score_array
 from dmh_lib.sweep.orders import RESULTS, Order
 from dmh_lib.sweep.store import folder_of, read_state
 
@@ -33,14 +34,16 @@ def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
 
 
 def lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
-    """The lifetimes that a run left, if it is done, left any, and they can be read."""
+    """The lifetimes that a run left, if it is done, left any, and they can be read and are whole."""
     state, file = read_state(order, sweep), folder_of(order, sweep) / RESULTS
     if state is None or state.why is not None or not file.is_file():
         return None
     try:
-        return read_results(file)
+        table = read_results(file)
+        score_array(table[table["method"] == table["method"].iloc[0]], "return")
     except DataError:
         return None  # a notebook may call anything by this name
+    return table
 
 
 def write_lifetimes(orders: Sequence[Order], sweep: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -21,7 +21,6 @@ EXECUTED, PAGE, FILES, FIGURES, RESULTS = (
     "executed.ipynb", "executed.html", "files", "figures", "results.parquet",
 )  # fmt: skip
 LONGEST_NAME = 80  # characters of a folder
-PARTS = ("model", "contexts", "training")  # of a preset's settings
 # parameters that name places: each run gets its own, unless the sweep says otherwise
 PLACES = {"run_dir": FILES, "figures_dir": FIGURES, "results_file": RESULTS}
 
@@ -60,13 +59,14 @@ class NotebookTarget:
 
     def check(self, parameters: Mapping[str, Any]) -> None:
         """Names must stand in the parameters cell, and values be of the kind that stands there."""
+        known = self.known  # looked for also where there are no parameters
         for name, value in parameters.items():
-            if name not in self.known:
-                names = ", ".join(self.known) or "none"
+            if name not in known:
+                names = ", ".join(known) or "none"
                 raise SettingError(f"{name}: is no parameter of {self.path}; it has {names}")
             try:
-                default = ast.literal_eval(self.known[name])
-            except (ValueError, SyntaxError):
+                default = ast.literal_eval(known[name])
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue  # an expression, whose value nobody knows yet
             _require_kind(name, value, default)
 
@@ -86,7 +86,7 @@ class NotebookTarget:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "NotebookTarget":
         """From plain JSON values."""
-        return cls(Path(stored["path"]))
+        return cls(Path(stored["path"]).resolve())  # raises for what cannot be a path
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -124,16 +124,12 @@ class TrainingTarget:
         from dmh_lib.presets import preset_named
 
         settings = preset_named(self.preset).settings
-        changes: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
         for name, value in parameters.items():
-            part, _, setting = name.partition(".")
-            if part not in PARTS or setting not in vars(getattr(settings, part)):
-                wanted = ", ".join(f"{part}.…" for part in PARTS)
-                raise SettingError(f"{name}: is no setting of the preset {self.preset}; they are {wanted}")
-            _require_kind(name, value, getattr(getattr(settings, part), setting))
-            changes[part][setting] = tuple(value) if isinstance(value, list) else value
-        parts = {part: replace(getattr(settings, part), **changes[part]) for part in PARTS}
-        return replace(settings, **parts)
+            _require_kind(name, value, settings.at(name))
+        given = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in parameters.items()
+        }
+        return settings.changed(given)
 
     def run(self, parameters: Mapping[str, Any], folder: Path) -> None:
         """Train, choose how to play on training tasks, play the held-out ones."""
@@ -144,7 +140,9 @@ class TrainingTarget:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "TrainingTarget":
         """From plain JSON values."""
-        return cls(Path(stored["data"]), stored["preset"], stored["episodes"], tuple(stored["seeds"]))
+        return cls(
+            Path(stored["data"]).resolve(), stored["preset"], stored["episodes"], tuple(stored["seeds"])
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -189,14 +187,15 @@ def order_of(
     every = {**parameters, **swept}
     try:
         told = json.dumps([target.kind, fingerprint, every], sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SettingError(f"parameters: must be plain finite values ({error})") from error
     digest = _hash(told.encode())
     words = re.sub(
         r"[^\w.-]+", "_", "_".join(f"{name.split('.')[-1]}-{value}" for name, value in swept.items())
     )
-    # no dot in front: such a folder is hidden, and `..` another one
-    name = f"{words[:LONGEST_NAME].strip('._')}_{digest[:8]}".lstrip("_")
+    # letters may take four bytes; no dot in front: such a folder is hidden, and `..` another one
+    words = words[:LONGEST_NAME].encode()[: 2 * LONGEST_NAME].decode(errors="ignore")
+    name = f"{words.strip('._')}_{digest[:8]}".lstrip("_")
     return Order(name, target, every, dict(swept), digest)
 
 
@@ -205,8 +204,11 @@ def read_order(path: str | os.PathLike[str]) -> Order:
     found = read_json(path)
     try:
         target = TARGETS[found["kind"]].from_json(found["target"])
-        return Order(found["name"], target, dict(found["parameters"]), dict(found["swept"]), found["digest"])
-    except (KeyError, TypeError, ValueError) as error:
+        name, digest = found["name"], found["digest"]
+        if not isinstance(digest, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise ValueError(f"{name!r} is no name of a folder, or {digest!r} no digest")
+        return Order(name, target, dict(found["parameters"]), dict(found["swept"]), digest)
+    except (KeyError, TypeError, ValueError, SettingError) as error:
         raise DataError(f"{path}: is no order of a sweep ({error!r}); run the sweep again") from error
 
 

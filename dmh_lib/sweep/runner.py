@@ -1,23 +1,18 @@
 """All runs of a sweep that are not done yet, some at a time; none stops or hides in the others."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from dmh_lib.errors import SettingError
-from dmh_lib.files import write_json
+from dmh_lib.files import only_one_at
+from dmh_lib.sweep.one_run import POLL, Outcome, Run, outcome_of, start
 from dmh_lib.sweep.orders import Order
-from dmh_lib.sweep.store import LOG, ORDER, STATE, State, folder_of, read_state, write_state
-from dmh_lib.versions import versions
-from dmh_lib.workers import Family, shared_out
+from dmh_lib.sweep.store import read_state
+from dmh_lib.workers import shared_out
 
-POLL = 0.2  # seconds
 LOCK = "sweep.lock"
 
 
@@ -41,25 +36,6 @@ class Limits:
             raise SettingError(f"retries: must be 0 or more, got {self.retries}")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run."""
-
-    order: Order
-    why: str | None
-    """What went wrong; None if nothing did."""
-    seconds: float
-    """Wall-clock time of its last try."""
-
-
-@dataclass
-class _Running:
-    order: Order
-    family: Family
-    began: float
-    tries: int
-
-
 def unfinished(orders: Sequence[Order], sweep: Path) -> list[Order]:
     """The runs that were not done or failed."""
     states = ((order, read_state(order, sweep)) for order in orders)
@@ -78,18 +54,13 @@ def run_sweep(orders: Sequence[Order], sweep: Path, limits: Limits | None = None
         SettingError: another process is at this sweep.
     """
     limits = limits or Limits()
-    sweep.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as cleanup:
-        try:
-            cleanup.enter_context(FileLock(sweep / LOCK, timeout=0))
-        except Timeout as error:
-            raise SettingError(f"{sweep}: another process is at this sweep; wait for it") from error
-        running = list[_Running]()
+    with only_one_at(sweep, LOCK, SettingError), ExitStack() as cleanup:
+        running = list[Run]()
         cleanup.callback(_end, running)
         waiting = [(order, 1) for order in orders]
         while waiting or running:
             for one in list(running):
-                outcome = _looked_at(one, sweep, limits)
+                outcome = outcome_of(one, sweep, limits.minutes)
                 if outcome is None:
                     continue
                 running.remove(one)
@@ -99,49 +70,10 @@ def run_sweep(orders: Sequence[Order], sweep: Path, limits: Limits | None = None
                     yield outcome
             while waiting and len(running) < limits.workers:
                 order, tries = waiting.pop(0)
-                running.append(_start(order, sweep, limits, tries))
+                running.append(start(order, sweep, shared_out(limits.workers), tries))
             time.sleep(POLL)
 
 
-def _start(order: Order, sweep: Path, limits: Limits, tries: int) -> _Running:
-    folder = folder_of(order, sweep).resolve()  # a notebook runs in its own folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / STATE).unlink(missing_ok=True)
-    write_json(folder / ORDER, order.to_json())
-    with (folder / LOG).open("ab" if tries > 1 else "wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "dmh_lib.sweep.worker", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=shared_out(limits.workers),
-            start_new_session=True,  # Ctrl-C is for this process, which ends its workers in order
-        )
-    return _Running(order, Family(worker), time.perf_counter(), tries)
-
-
-def _looked_at(one: _Running, sweep: Path, limits: Limits) -> Outcome | None:
-    """How a run ended, if it did or has to."""
-    one.family.look()
-    seconds = time.perf_counter() - one.began
-    code = one.family.worker.poll()
-    late = limits.minutes is not None and seconds > 60 * limits.minutes
-    if code is None and not late:
-        return None
-    one.family.end()
-    state = read_state(one.order, sweep)
-    if state is None or (late and code is None):
-        log = folder_of(one.order, sweep) / LOG
-        why = f"took longer than {limits.minutes:g} minutes" if code is None else _signalled(code)
-        state = State(one.order.digest, f"{why}; see {log}", seconds, versions())
-        write_state(folder_of(one.order, sweep), state)
-    return Outcome(one.order, state.why, seconds)
-
-
-def _signalled(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code} and left no state"
-
-
-def _end(running: list[_Running]) -> None:
+def _end(running: list[Run]) -> None:
     for one in running:
         one.family.end()

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmh_lib.errors import SettingError, require_choice
+from dmh_lib.errors import NotebookError, SettingError, require_choice
 from dmh_lib.sweep.orders import NotebookTarget, Order, Target, TrainingTarget, order_of
 from dmh_lib.sweep.yaml_files import read_yaml
 
 MOST_RUNS = 100_000
+MOST_TEXT = 10**8  # characters of the parameters of all runs together, which take seconds
 FIELDS = ("notebook", "train", "preset", "episodes", "seeds", "parameters", "product", "zip")
 
 
@@ -28,18 +29,27 @@ class Sweep:
     """Values of which every combination is run."""
     zip: Mapping[str, list[Any]] = field(default_factory=dict)
     """Values that stand side by side, the first of each together and so on; each row in every combination."""
+    path: Path | None = None
+    """Its file, if it is from one; errors name it."""
 
     def __post_init__(self) -> None:
-        names = [*self.parameters, *self.product, *self.zip]
-        for number, name in enumerate(names):
-            if name in names[:number]:
+        seen = set[str]()
+        for name in (*self.parameters, *self.product, *self.zip):
+            if name in seen:
                 raise SettingError(f"{name}: stands in two of parameters, product and zip; leave one")
+            seen.add(name)
         lengths = {name: len(values) for name, values in self.zip.items()}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise SettingError(f"zip: its lists must be equally long, got {told}")
         if len(self) > MOST_RUNS:
             raise SettingError(f"product: {len(self):,} runs are more than {MOST_RUNS:,}; ask for fewer")
+        lists = (*self.product.values(), *self.zip.values())
+        longest = sum(max((len(repr(one)) for one in values), default=0) for values in lists)
+        told_in_each = len(repr(dict(self.parameters))) + longest
+        if len(self) * told_in_each > MOST_TEXT:
+            problem = f"{len(self):,} runs of {told_in_each:,} characters each are too many"
+            raise SettingError(f"parameters: {problem}; ask for fewer, or read long lists from a file")
 
     def __len__(self) -> int:
         rows = max((len(values) for values in self.zip.values()), default=1)
@@ -51,10 +61,17 @@ class Sweep:
         Raises SettingError or NotebookError for the first that is not.
         """
         rows = list(self._rows())
-        for row in rows:
-            self.target.check({**self.parameters, **row})
-        fingerprint = self.target.fingerprint()
-        return [order_of(self.target, fingerprint, self.parameters, row) for row in rows]
+        try:
+            for row in rows:
+                self.target.check({**self.parameters, **row})
+            fingerprint = self.target.fingerprint()
+            return [order_of(self.target, fingerprint, self.parameters, row) for row in rows]
+        except (SettingError, NotebookError) as error:
+            if self.path is None:
+                raise
+            raise type(error)(f"{self.path}: {error}") from error
+        except (OSError, ValueError) as error:  # a name that no file can have
+            raise SettingError(f"{self.path or 'sweep'}: {error}; name a file that is there") from error
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         side_by_side = list(zip(*self.zip.values(), strict=True)) if self.zip else [()]
@@ -90,6 +107,7 @@ def read_sweep(path: str | os.PathLike[str]) -> Sweep:
             _mapping(found, "parameters"),
             {name: _values(f"product.{name}", one) for name, one in _mapping(found, "product").items()},
             {name: _values(f"zip.{name}", one) for name, one in _mapping(found, "zip").items()},
+            file,
         )
     except SettingError as error:
         raise SettingError(f"{file}: {error}") from error

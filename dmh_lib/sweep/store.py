@@ -1,6 +1,6 @@
 """What a sweep leaves on the disk: a folder for each run, with its order, its state and its log."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dmh_lib.errors import DataError
@@ -23,8 +23,11 @@ class State:
 
 
 def folder_of(order: Order, sweep: Path) -> Path:
-    """Where a run of a sweep lies."""
-    return sweep / RUNS / order.name
+    """Where a run of a sweep lies; raises DataError where a link leads elsewhere."""
+    folder = sweep / RUNS / order.name
+    if folder.is_symlink():
+        raise DataError(f"{folder}: is a link, and runs stay in the sweep's folder; remove it")
+    return folder
 
 
 def write_state(folder: Path, state: State) -> None:
@@ -40,6 +43,9 @@ def read_state(order: Order, sweep: Path) -> State | None:
     found = read_json(file)
     try:
         state = State(**found)
-    except TypeError as error:
+        state = replace(state, seconds=float(state.seconds))
+        if not isinstance(state.why, str | None):
+            raise TypeError(f"'why' is {state.why!r}, no text")
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file}: is no state of a run ({error}); delete its folder") from error
     return state if state.digest == order.digest else None

@@ -1,20 +1,43 @@
 """The process of one run: `python -m dmh_lib.sweep.worker FOLDER` does what FOLDER/order.json asks for."""
 
+import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
+
+from filelock import FileLock
 
 from dmh_lib.errors import DMHError
 from dmh_lib.sweep.orders import read_order
 from dmh_lib.sweep.store import ORDER, State, write_state
 from dmh_lib.versions import versions
 
+LOCK = "worker.lock"
+PATIENCE = 60.0  # seconds that another worker of the same run has to end
+POLL = 0.5  # seconds
+
 
 def main(folder: Path) -> int:
-    """Do the run and leave a state; 0 if it was done."""
+    """Do the run and leave a state; 0 if it was done.
+
+    It ends when the sweep that started it does: one that was killed could not end its workers itself.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that papermill ends its kernel
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    with FileLock(folder / LOCK, timeout=PATIENCE):  # an orphan may need a moment to see that it is one
+        return _do(folder)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _do(folder: Path) -> int:
     order, began = read_order(folder / ORDER), time.perf_counter()
     why = None
     try:

@@ -19,7 +19,7 @@ from dmh_lib.behaviour.learn import _take_up, judge, learn
 from dmh_lib.behaviour.learners import LEARNERS
 from dmh_lib.behaviour.play import play
 from dmh_lib.behaviour.policy import GaussianPolicy, load_policy, save_policy
-from dmh_lib.errors import CheckpointError, SettingError
+from dmh_lib.errors import CheckpointError, DMHError, SettingError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SMALL = {"hidden": 16, "batch_size": 16, "save_every": 80, "judged_episodes": 1}
@@ -165,6 +165,12 @@ def test_files_that_are_no_policy(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="no policy, or broken"):
         load_policy(path)
+    for odd in (float("nan"), 1e30):
+        policy = GaussianPolicy(3, [-1.0], [1.0], hidden=8)
+        policy.obs_mean.fill_(odd)
+        save_policy(policy, path, {})
+        with pytest.raises(CheckpointError, match=r"obs_mean: must be float32, and no more than 1e\+06"):
+            load_policy(path)
 
 
 # ---------------------------------------------------------------------- datasets
@@ -272,4 +278,8 @@ def test_runs_that_are_none(mixed: Path, tmp_path_factory: pytest.TempPathFactor
     (mixed / "curve.json").write_text('{"config": {}, "curve": [{"step": 10, "score": null}]}')
     with pytest.raises(CheckpointError, match="without policies that have scores"):
         make_dataset(mixed)
+    for text in ("[]", '{"curve": 3}', f'{{"curve": [{{"step": 1{300 * "0"}, "score": 1}}]}}'):
+        (mixed / "curve.json").write_text(text)
+        with pytest.raises(DMHError, match=r"curve\.json: "):
+            make_dataset(mixed)
     assert collecting.MEDIUM == 40

@@ -198,14 +198,24 @@ def test_results_on_disk(tmp_path: Path) -> None:
     assert {name: found.question for name, found in reports.items()} == {"scan": "own", "envs": "Who?"}
     assert series(report, "scan", "length", "time") == {"fused": ([1, 2], [2, 4]), "mambapy": ([1], [90])}
     assert series(report, "scan", "length", "time", scan="fused", length=2) == {"fused": ([2], [4])}
+    assert series(report, "nothing", "length", "time") == {}
     assert speedups(reports) == {"selective scan, training: mamba.py": 45.0}
     with pytest.raises(BenchmarkError, match=r"nowhere.*dmh bench all"):
         load_reports(tmp_path / "nowhere")
     write_json(own / "subgoals.json", {"of": "some other program"})
     assert list(load_reports(own)) == ["scan"]
-    write_json(own / "train.json", {"name": "x"})
-    with pytest.raises(BenchmarkError, match=r"train\.json: not a benchmark's result"):
-        load_reports(own)
+    check = {"what": "same", "value": "x", "at_least": None, "at_most": None}
+    for wrong in (
+        {},
+        {"rows": [1]},
+        {"columns": {"a": 1}},
+        {"machine": 3},
+        {"checks": [check]},
+        {"settings": []},
+    ):
+        write_json(own / "train.json", {**report.to_dict(), **wrong} if wrong else {"name": "x"})
+        with pytest.raises(BenchmarkError, match=r"train\.json: not a benchmark's result"):
+            load_reports(own)
 
 
 def test_wrong_goals_and_rooms_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ from made_up import DATA, tiny
 from dmh_lib.benchmark import TABLES, DataSpec, Judging, RunSpec, load_table, write_table
 from dmh_lib.benchmark.tables import PAPER_METHODS
 from dmh_lib.errors import DataError, SettingError
+from dmh_lib.files import write_json
 from dmh_lib.models import ADConfig
-from dmh_lib.training import TrainConfig
+from dmh_lib.train_config import TrainConfig
 
 EVERY = [spec for specs in TABLES.values() for spec in specs]
 
@@ -80,8 +81,8 @@ def test_the_papers_sizes() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"overrides": {"model.color": 1}}, "model: 'color' is not known"),
-        ({"overrides": {"updates": 1}}, "must begin with"),
+        ({"overrides": {"model.color": 1}}, "model.color: is no setting"),
+        ({"overrides": {"updates": 1}}, "they are model"),
         ({"overrides": {"training.updates": 0}}, "updates: must be at least 1"),
         ({"preset": "huge"}, "preset: 'huge'"),
         ({"method": "a/b"}, "method: letters, digits"),
@@ -113,7 +114,10 @@ def test_tables_from_files(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="two runs are called darkroom/searcher/dm-h/seed-0"):
         load_table(str(path))
     path.write_text('[{"method": "dm-h"}]')
-    with pytest.raises(SettingError, match="run: 'data'"):
+    with pytest.raises(SettingError, match=r"mine\.json: run: 'data'"):
+        load_table(str(path))
+    write_json(path, [{**tiny().to_dict(), "preset": None}])
+    with pytest.raises(SettingError, match=r"mine\.json: preset: 'None' is not known"):
         load_table(str(path))
     path.write_text("{}")
     with pytest.raises(SettingError, match="not a list of runs"):

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import DATA, store, tiny
+from made_up import DATA, results, store, tiny
 
 from dmh_lib import statistics, stored
-from dmh_lib.benchmark import TABLES, Places, RunSpec
+from dmh_lib.benchmark import TABLES, Places, RunSpec, load_done
+from dmh_lib.benchmark.store import has_weights, typed
 from dmh_lib.benchmark.summary import group_curves
+from dmh_lib.errors import DataError
 from dmh_lib.results import read_about, read_results, write_results
 
 ROOM = replace(DATA, num_test=10)  # enough tasks for intervals to mean something
@@ -122,3 +124,25 @@ def as_mazes(spec: RunSpec, places: Places, share: float) -> None:
     along = walked.assign(line="along the path", **{"return": 1.0})
     early = walked.assign(updates=1, **{"return": 0.0})
     write_results(pd.concat([early, walked, along], ignore_index=True), path, notes)
+
+
+def test_results_that_are_none(tmp_path: Path) -> None:
+    """Of a stranger: notes and columns of other kinds name the file."""
+    spec, places = tiny(), Places(tmp_path, tmp_path, tmp_path)
+    path, table = places.result(spec), typed(results(spec, 50))
+    write_results(table, path, {"hash": "of others", "settings": [1]})
+    with pytest.raises(DataError, match=r"seed-0\.parquet: field 'settings': holds no names and values"):
+        load_done([spec], places)
+    for change, message in (
+        ({"updates": "many"}, "field 'updates' holds object, not numbers"),
+        ({"line": [[1]] * len(table)}, "field 'line' holds more than texts"),
+    ):
+        write_results(table.assign(**change), path, {"hash": spec.hash})
+        with pytest.raises(DataError, match=rf"seed-0\.parquet: {message}"):
+            load_done([spec], places)
+    write_results(table, path, {"hash": spec.hash})
+    assert not load_done([spec], places)[0].on_cpu
+    (places.kept(spec)).mkdir(parents=True)
+    (places.kept(spec) / "checkpoint.json").write_text("[]")
+    with pytest.raises(DataError, match=r"checkpoint\.json: holds no names and values"):
+        has_weights(spec, places)

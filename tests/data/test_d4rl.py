@@ -188,6 +188,19 @@ def test_a_file_that_was_put_there_by_hand(server: Server, content: bytes, tmp_p
     assert server.asked == []
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [("[]", "holds no names and values"), ('{"sha256": 3}', "field 'sha256': 3 is no text")],
+)
+def test_records_that_are_none(
+    server: Server, content: bytes, tmp_path: Path, record: str, message: str
+) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / f"{FILE}.json").write_text(record)
+    with pytest.raises(DataError, match=rf"{FILE}\.json: {message}"):
+        fetch_d4rl(NAME, tmp_path, server=server.address)
+
+
 def test_a_page_instead_of_a_file(server: Server, tmp_path: Path) -> None:
     server.content = b"<html>Please log in</html>"
     with pytest.raises(DataError, match="is no HDF5 file"):

@@ -18,7 +18,8 @@ from dmh_lib.envs import MazeRules, maze_id
 from dmh_lib.errors import DataError, SettingError
 from dmh_lib.mazes import evaluate_mazes
 from dmh_lib.models import ADConfig, DMHConfig, DTConfig
-from dmh_lib.training import TrainConfig, train
+from dmh_lib.train_config import TrainConfig
+from dmh_lib.training import train
 
 lengths = st.integers(1, 9)
 

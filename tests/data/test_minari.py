@@ -1,5 +1,6 @@
 """Minari's datasets, both ways, with the real library and its files."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -173,3 +174,75 @@ def test_pictures_are_refused() -> None:
     )  # fmt: skip
     with pytest.raises(DataError, match="field 'observations'"):
         read_minari("test/pictures-v0")
+
+
+def changed(folder: Path, name: str, **metadata: object) -> Path:
+    """A dataset with other metadata; gives its file."""
+    write_minari(made_up([3, 2], True, 0), name)
+    about = next(folder.rglob("metadata.json"))
+    known = {**json.loads(about.read_text()), **metadata}
+    about.write_text(json.dumps({key: value for key, value in known.items() if value is not None}))
+    return about.with_name("main_data.hdf5")
+
+
+@pytest.mark.parametrize("name", ["observation_space", "action_space"])
+def test_no_dataset_starts_a_program(folder: Path, name: str) -> None:
+    """Minari makes the environment of a dataset that does not tell its spaces, of whatever class it names."""
+    spec = {"id": "x-v0", "entry_point": "os:mkdir", "kwargs": {"path": str(folder / "made")}}
+    other = {
+        "reward_threshold": None, "nondeterministic": False, "max_episode_steps": None,
+        "order_enforce": False, "disable_env_checker": True, "additional_wrappers": [],
+        "vector_entry_point": None,
+    }  # fmt: skip
+    changed(folder, "test/program-v0", **{name: None, "env_spec": json.dumps({**spec, **other})})
+    with pytest.raises(DataError, match=rf"test/program-v0: field '{name}': missing .* is a program"):
+        read_minari("test/program-v0")
+    assert not (folder / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "link", [h5py.ExternalLink("outside.hdf5", "/rewards"), h5py.SoftLink("/episode_1/rewards")]
+)
+def test_no_dataset_leads_to_other_files(folder: Path, link: object) -> None:
+    file = changed(folder, "test/link-v0")
+    with h5py.File(file.with_name("outside.hdf5"), "w") as outside:
+        outside["rewards"] = np.full(3, 12345.0)
+    with h5py.File(file, "a") as opened:
+        del opened["episode_0/rewards"]
+        opened["episode_0/rewards"] = link
+    with pytest.raises(DataError, match=r"test/link-v0: field '/episode_0/rewards': is a link .*; copy"):
+        read_minari("test/link-v0")
+
+
+def test_shapes_that_no_file_holds(folder: Path) -> None:
+    with h5py.File(changed(folder, "test/shape-v0"), "a") as opened:
+        del opened["episode_0/rewards"]
+        opened.create_dataset("episode_0/rewards", shape=(10**12,), chunks=(1000,), dtype="f4")
+    with pytest.raises(
+        DataError, match=r"test/shape-v0: field '/episode_0/rewards': claims shape \(10{12},\)"
+    ):
+        read_minari("test/shape-v0")
+
+
+def test_groups_within_themselves(folder: Path) -> None:
+    """Read as a tree, a few of them would be endless."""
+    with h5py.File(changed(folder, "test/cycle-v0"), "a") as opened:
+        infos = opened["episode_0"].require_group("infos")
+        infos["within"] = infos
+    with pytest.raises(DataError, match=r"test/cycle-v0: field .*: has another name as well"):
+        read_minari("test/cycle-v0")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"total_episodes": 10**12}, "field 'total_episodes': is 1000000000000, but the file holds 2"),
+        ({"total_episodes": "2"}, "field 'total_episodes': is '2'"),
+        ({"data_format": "arrow"}, "field 'data_format': is 'arrow', not 'hdf5'"),
+        ({"action_space": "["}, "not readable"),
+    ],
+)
+def test_metadata_that_cannot_be(folder: Path, metadata: dict[str, object], message: str) -> None:
+    changed(folder, "test/metadata-v0", **metadata)
+    with pytest.raises(DataError, match=f"test/metadata-v0: {message}"):
+        read_minari("test/metadata-v0")

@@ -232,6 +232,7 @@ BAD_FIELDS = [  # (changed fields, field named, what else the message says)
     ({"observations": not_a_number("observations")}, "observations", "episode 1: not finite"),
     ({"actions": not_a_number("actions")}, "actions", "episode 1: not finite"),
     ({"actions": np.array([0, 1, -2, 0, 0, 0])}, "actions", "episode 1: negative at step 0"),
+    ({"actions": np.array([0, 1, 2**40, 0, 0, 0])}, "actions", "1,099,511,627,777 to choose from, more than"),
     ({"rewards": np.full(6, b"text")}, "rewards", r"has type \|S4; it must hold numbers"),
     ({"rewards": ["text"] * 6}, "rewards", "has type object"),
     ({"rewards": np.zeros(6, complex)}, "rewards", "has type complex128"),
@@ -394,6 +395,7 @@ BAD_OWN = [
     (attribute("metadata", "[]"), "'dmh/metadata': not a JSON object"),
     (attribute("metadata", 3), "'dmh/metadata': missing or not JSON"),
     (attribute("metadata", '{"a": NaN}'), "'metadata': not JSON"),
+    (attribute("metadata", '{"num_actions": 1000000000000}'), "'actions': 1,000,000,000,000 to choose from"),
     (attribute("metadata", '{"num_actions": 2}'), r"'actions', episode 0: action 2 at step 2"),
 ]
 

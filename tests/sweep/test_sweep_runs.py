@@ -140,7 +140,7 @@ def test_one_process_at_a_sweep(sweep_file: Path) -> None:
     first = run_sweep(orders[1:2], sweep_file.parent / "out", Limits(1))
     second = run_sweep(orders, sweep_file.parent / "out", Limits(1))
     next(first)
-    with pytest.raises(SettingError, match="another process is at this sweep"):
+    with pytest.raises(SettingError, match="out: another process is at it"):
         next(second)
     first.close()
 

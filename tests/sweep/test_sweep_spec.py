@@ -10,10 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmh_lib.errors import DMHError, NotebookError, SettingError
+from dmh_lib.errors import DataError, DMHError, NotebookError, SettingError
 from dmh_lib.sweep.orders import LONGEST_NAME, NotebookTarget, TrainingTarget, order_of, read_order
 from dmh_lib.sweep.spec import MOST_RUNS, Sweep, read_sweep
-from dmh_lib.sweep.yaml_files import read_yaml
+from dmh_lib.sweep.store import STATE, State, folder_of, read_state, write_state
+from dmh_lib.sweep.yaml_files import _Loader, read_yaml
 
 CELL = "rate = 1e-3\nseed = 0\nsizes = [1]\nword = 'a'\nquick = True\nsmall = -seed\nrun_dir = 'x'"
 
@@ -105,7 +106,7 @@ def test_a_sweep_of_one_run(notebook: Path) -> None:
         ("train: sweep.yaml\npreset: huge", "preset: 'huge' is not known"),
         ("train: sweep.yaml\nepisodes: 0", "episodes: must be a whole number from 1"),
         ("train: sweep.yaml\nseeds: [-1]", "seeds: must be whole numbers from 0"),
-        ("train: sweep.yaml\nproduct: {updates: [1]}", "updates: is no setting of the preset small"),
+        ("train: sweep.yaml\nproduct: {updates: [1]}", "updates: is no setting of these; they are model"),
         ("train: sweep.yaml\nproduct: {training.updates: [1, 0]}", "updates: must be at least 1"),
         ("train: sweep.yaml\nproduct: {model.__class__: [1]}", "is no setting"),
         ("- notebook", "must hold names and values"),
@@ -115,13 +116,30 @@ def test_a_sweep_of_one_run(notebook: Path) -> None:
         ("a: [", "not YAML"),
         ("a: " + 5000 * "[", "not YAML"),
         ("a: \x00", "not YAML"),
+        (
+            "notebook: small.ipynb\nproduct: {seed: [0x" + 5000 * "f" + "]}",
+            "a number of more than 1,024 bits",
+        ),
+        ("notebook: small.ipynb\nproduct: {sizes: [&a [*a]]}", "not YAML .*recursive"),
+        (
+            "notebook: small.ipynb\nproduct: {word: [&a '" + 9000 * "x" + "'" + 200 * ", *a" + "]}",
+            "100,000 values",
+        ),
+        (
+            f"notebook: small.ipynb\nparameters: {{sizes: {9000 * [1]}}}\nproduct: {{seed: {{range: 9999}}}}",
+            "9,999 runs of .* characters each are too many",
+        ),
+        ("notebook: /dev/zero", "/dev/zero: does not exist"),
+        ("notebook: nowhere.ipynb", "nowhere.ipynb: does not exist"),
+        ("notebook: " + 300 * "x", "File name too long"),
+        ('train: "a\\0b"', "does not exist"),
     ],
 )
 def test_what_is_refused(notebook: Path, text: str, said: str) -> None:
     """Before anything is run, in one line that names the file."""
     with pytest.raises(DMHError, match=said) as error:
         swept(notebook.parent, text).orders()
-    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(str(notebook.parent / "sweep.yaml"))
 
 
 def test_missing_and_large_files(tmp_path: Path) -> None:
@@ -130,16 +148,16 @@ def test_missing_and_large_files(tmp_path: Path) -> None:
     with pytest.raises(NotebookError, match="does not exist"):
         swept(tmp_path, "notebook: no.ipynb\nparameters: {seed: 1}").orders()
     (tmp_path / "large.yaml").write_text("# " + 1_000_000 * "x")
-    with pytest.raises(SettingError, match="larger than a megabyte"):
+    with pytest.raises(SettingError, match="larger than 100,000 bytes"):
         read_sweep(tmp_path / "large.yaml")
 
 
 def test_aliases_do_not_grow(tmp_path: Path) -> None:
-    """A thousand million entries in a few lines: what is named again is not made again."""
+    """A thousand million entries in a few lines."""
     lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"{b}: &{b} [{', '.join(10 * ['*' + a])}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
     (tmp_path / "laughs.yaml").write_text("\n".join(lines))
-    with pytest.raises(SettingError, match="'a' is not known"):
+    with pytest.raises(SettingError, match=r"laughs\.yaml: holds more than 100,000 values where aliases"):
         read_sweep(tmp_path / "laughs.yaml")
 
 
@@ -159,6 +177,69 @@ def test_an_order_is_what_was_written(notebook: Path, tmp_path: Path) -> None:
         order = order_of(target, target.fingerprint(), {"seed": 1}, {"rate": 0.5})
         (tmp_path / "order.json").write_text(json.dumps(order.to_json()))
         assert read_order(tmp_path / "order.json") == order
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "a/b", "/a", "a\\b", "a\0b", "~", 3, None])
+def test_an_order_leads_nowhere_else(notebook: Path, tmp_path: Path, name: object) -> None:
+    order = order_of(NotebookTarget(notebook), "", {}, {})
+    (tmp_path / "order.json").write_text(json.dumps({**order.to_json(), "name": name}))
+    with pytest.raises(DataError, match=r"order\.json: is no order of a sweep"):
+        read_order(tmp_path / "order.json")
+
+
+@pytest.mark.parametrize(
+    "target", [{"path": "a\0b"}, {"path": 3}, {"data": "x", "preset": "small", "episodes": 0, "seeds": [1]}]
+)
+def test_an_order_of_what_cannot_be(notebook: Path, tmp_path: Path, target: dict[str, object]) -> None:
+    stored = {**order_of(NotebookTarget(notebook), "", {}, {}).to_json(), "target": target}
+    stored["kind"] = "train" if "data" in target else "notebook"
+    (tmp_path / "order.json").write_text(json.dumps(stored))
+    with pytest.raises(DataError, match=r"order\.json: is no order of a sweep"):
+        read_order(tmp_path / "order.json")
+
+
+@pytest.mark.parametrize("changes", [{"seconds": "long"}, {"seconds": 10**400}, {"why": 3}, {"more": 1}])
+def test_what_is_no_state(notebook: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    order = order_of(NotebookTarget(notebook), "", {}, {})
+    write_state(folder_of(order, tmp_path), State(order.digest, None, 1.0, {}))
+    file = folder_of(order, tmp_path) / STATE
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(DataError, match=r"state\.json: is no state of a run"):
+        read_state(order, tmp_path)
+
+
+def test_a_run_is_no_link(notebook: Path, tmp_path: Path) -> None:
+    order = order_of(NotebookTarget(notebook), "", {}, {})
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "sweep" / "runs").mkdir(parents=True)
+    (tmp_path / "sweep" / "runs" / order.name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="is a link, and runs stay in the sweep's folder; remove it"):
+        folder_of(order, tmp_path / "sweep")
+
+
+HOSTILE = (
+    "..",
+    "../../x",
+    "/etc",
+    "a\0b",
+    "CON",
+    "nul.txt",
+    ".hidden",
+    "𝒳" * 300,
+    "ä" * 300,
+    "x" * 5000,
+    "a\nb",
+    "\u202e",
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_run_of_any_value_has_a_folder_in_the_sweep(tmp_path: Path, value: str) -> None:
+    for name, what in ((value, 1), ("seed", value), (value, value)):
+        folder = folder_of(order_of(TrainingTarget(Path("x")), "", {}, {name: what}), tmp_path)
+        folder.mkdir(parents=True, exist_ok=True)
+        assert folder.resolve().parent == tmp_path.resolve() / "runs"
+        assert folder.name.partition(".")[0].upper() not in ("CON", "NUL")  # Windows' devices
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"kind": "notebook", "target": {}}', '{"kind": "x"}'])
@@ -185,6 +266,7 @@ def test_names_are_names(swept: dict[str, Any]) -> None:
     assert Path(name).name == name
     assert not name.startswith(".")
     assert 8 <= len(name) <= LONGEST_NAME + 9
+    assert len(name.encode()) <= 255  # or no folder can have it
 
 
 plain = st.recursive(
@@ -194,10 +276,16 @@ plain = st.recursive(
 )
 
 
+class Dumper(yaml.SafeDumper):
+    """Quotes what the reader would take for numbers, 0E0 for example."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 @given(st.dictionaries(st.text(), plain, max_size=5))
 def test_plain_values_survive_yaml(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
     path = tmp_path_factory.mktemp("yaml") / "x.yaml"
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    path.write_text(yaml.dump(values, Dumper=Dumper), encoding="utf-8")
     assert read_yaml(path) == values
 
 
