@@ -9,14 +9,11 @@ checkpoint-00001500/
 
 import math
 import os
-import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 import torch
@@ -25,25 +22,27 @@ from torch import Tensor
 
 from dmh_lib.agents import PlayConfig
 from dmh_lib.envs import RULES, TaskSplit, full_env_id
-from dmh_lib.errors import CheckpointError, DataError, DMHError
-from dmh_lib.files import flush, only_one_at, read_json, write_json
+from dmh_lib.errors import CheckpointError, DataError
+from dmh_lib.files import flush, read_json, write_json
 from dmh_lib.methods import Method, method_named, name_of
 from dmh_lib.models import ActionModel, ModelConfig
+from dmh_lib.run_folders import (
+    ABOUT,
+    FORMAT_VERSION,
+    PREFIX,
+    about_of,
+    all_checkpoints,
+    best_checkpoint,
+    checkpoint_at,
+    reading,
+    remove,
+)
 
-T = TypeVar("T")
 SMALL_SIZE, SMALL_COUNT = 512, 16
 """A model none of whose sizes, and of whose layers and expansions, is larger takes less than a gigabyte."""
 
-FORMAT_VERSION = 1
 FIRST_METHOD = "dm-h"  # what checkpoints hold that name no method
-PREFIX, LOCK = "checkpoint-", "run.lock"
-TEMPORARY = re.compile(r"\.[0-9a-f]{16}")  # names of folders that are being written, or taken away
-ABOUT, WEIGHTS, TRAINING, TENSORS = (
-    "checkpoint.json",
-    "model.safetensors",
-    "training.json",
-    "training.safetensors",
-)
+WEIGHTS, TRAINING, TENSORS = "model.safetensors", "training.json", "training.safetensors"
 
 
 @dataclass(frozen=True)
@@ -104,36 +103,6 @@ def hardware() -> dict[str, Any]:
     return {"device": device, "threads": torch.get_num_threads()}
 
 
-def latest_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
-    """The checkpoint of a run with the most updates, or None."""
-    return max(all_checkpoints(run_dir), key=updates_of, default=None)
-
-
-def all_checkpoints(run_dir: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoints of a run that were kept, oldest first."""
-    found = [path for path in Path(run_dir).glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
-    return sorted(found, key=updates_of)
-
-
-def best_checkpoint(run_dir: str | os.PathLike[str]) -> Path | None:
-    """The checkpoint of a run with the lowest loss over the updates before it, the newest of equals, or None.
-
-    It is the training loss, the only one that is known while training: what plays best need not be this one.
-    """
-    known = {path: loss for path in all_checkpoints(run_dir) if (loss := _loss(path)) is not None}
-    return min(reversed(known), key=lambda path: known[path], default=None)
-
-
-def _loss(path: Path) -> float | None:
-    loss = _about(path).get("loss")
-    return None if loss is None else reading(path / ABOUT, lambda: float(loss))
-
-
-def updates_of(checkpoint: Path) -> int:
-    """Updates made by a run's checkpoint, as its name says."""
-    return int(checkpoint.name.removeprefix(PREFIX))
-
-
 def save_checkpoint(
     run_dir: str | os.PathLike[str],
     model: ActionModel,
@@ -163,7 +132,7 @@ def save_checkpoint(
         write_json(temporary / ABOUT, {"format_version": FORMAT_VERSION, **what, **about})
         for name in (WEIGHTS, TENSORS):
             flush(temporary / name)
-        _remove(target)
+        remove(target)
         temporary.rename(target)
     except (OSError, DataError, safetensors.SafetensorError) as error:
         raise CheckpointError(
@@ -174,34 +143,13 @@ def save_checkpoint(
     best = best_checkpoint(run_dir)
     for old in all_checkpoints(run_dir)[:-keep]:
         if old != best:
-            _remove(old)
+            remove(old)
     return target
-
-
-def _remove(path: Path) -> None:
-    """Take a folder away at once, as whole as it came: a process that is killed must not leave half of it."""
-    if path.exists():
-        temporary = path.with_name(f".{secrets.token_hex(8)}")
-        path.rename(temporary)
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def training_in(run_dir: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep a run's folder to this process, and clear away what a killed one left half-written.
-
-    Raises CheckpointError where another process is at it.
-    """
-    with only_one_at(run_dir, LOCK, CheckpointError):
-        for path in Path(run_dir).glob(".*"):
-            if TEMPORARY.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True)
-        yield
 
 
 def set_play(path: str | os.PathLike[str], play: PlayConfig) -> None:
     """Note in a checkpoint how it is meant to play."""
-    file = _folder(path) / ABOUT
+    file = checkpoint_at(path) / ABOUT
     write_json(file, {**reading(file, lambda: read_json(file)), "play": asdict(play)})
 
 
@@ -218,8 +166,8 @@ def export_checkpoint(
     Raises:
         CheckpointError: the checkpoint is broken, `target` holds something else, or it cannot be written.
     """
-    source, goal = _folder(path), Path(target)
-    about = {**_about(source), **(notes or {})}
+    source, goal = checkpoint_at(path), Path(target)
+    about = {**about_of(source), **(notes or {})}
     if goal.exists() and not (goal / ABOUT).is_file():
         raise CheckpointError(f"{goal}: exists already and is no checkpoint; choose another folder")
     temporary = goal.with_name(f".{secrets.token_hex(8)}")
@@ -242,8 +190,8 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
 
     Raises CheckpointError, naming file, field and remedy, if anything is missing, broken or does not fit.
     """
-    folder = _folder(path)
-    about = _about(folder)
+    folder = checkpoint_at(path)
+    about = about_of(folder)
     if not isinstance(about.get("env_id"), str | None):
         problem = f"field 'env_id': {about['env_id']!r} is no name"
         raise CheckpointError(f"{folder / ABOUT}: {problem}; copy or train the checkpoint again")
@@ -272,7 +220,7 @@ def load_checkpoint(path: str | os.PathLike[str], device: torch.device | str = "
 
 def load_training(path: str | os.PathLike[str]) -> TrainingState:
     """The training state of a checkpoint; raises CheckpointError if it is missing or broken."""
-    folder = _folder(path)
+    folder = checkpoint_at(path)
     progress = reading(folder / TRAINING, lambda: read_json(folder / TRAINING))
     tensors = reading(folder / TENSORS, lambda: load_file(folder / TENSORS))
     reading(folder / TENSORS, lambda: _require_finite(tensors))
@@ -310,19 +258,6 @@ def _log_row(stored: dict[str, Any]) -> dict[str, float]:
     return {**values, "update": update}
 
 
-def _folder(path: str | os.PathLike[str]) -> Path:
-    folder = Path(path)
-    if not (folder / ABOUT).is_file():
-        newest = latest_checkpoint(folder)
-        if newest is None or not (newest / ABOUT).is_file():
-            where = "" if folder.is_absolute() else f" in {folder.absolute()}"
-            raise CheckpointError(
-                f"{folder}: no checkpoint here ({ABOUT} is missing{where}); train one with `dmh train`"
-            )
-        folder = newest
-    return folder
-
-
 def _shapes(method: Method, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a model's tensors.
 
@@ -336,36 +271,3 @@ def _shapes(method: Method, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     )
     with torch.random.fork_rng(devices=[]), torch.device("cpu" if small else "meta"):
         return {name: tuple(tensor.shape) for name, tensor in method.model(config).state_dict().items()}
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    file = folder / ABOUT
-    about = reading(file, lambda: dict(read_json(file)))
-    if about.get("format_version") != FORMAT_VERSION:
-        problem = (
-            f"field 'format_version': {about.get('format_version')}, this version reads {FORMAT_VERSION}"
-        )
-        raise CheckpointError(f"{file}: {problem}; load it with the version of dmh_lib that wrote it")
-    return about
-
-
-def reading(file: Path, read: Callable[[], T]) -> T:
-    """What `read` gives; the many ways in which a broken file makes it fail become one CheckpointError."""
-    try:
-        return read()
-    except DMHError as error:
-        message = str(error) if str(file) in str(error) else f"{file}: {error}"
-        raise CheckpointError(message) from error
-    except (
-        OSError,
-        safetensors.SafetensorError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        OverflowError,
-        AttributeError,
-    ) as error:
-        raise CheckpointError(
-            f"{file}: missing or broken ({error!r}); copy or train the checkpoint again"
-        ) from error

@@ -56,9 +56,10 @@ class Train:
     """Processes that share each batch, each with a GPU or its share of the cores; torchrun says it itself."""
 
     def run(self) -> None:
-        from dmh_lib.checkpoints import set_play, updates_of
+        from dmh_lib.checkpoints import set_play
         from dmh_lib.data import read_hdf5
         from dmh_lib.evaluation import choose_play
+        from dmh_lib.run_folders import updates_of
         from dmh_lib.training import train
 
         data, chosen = read_hdf5(self.data), self.preset
@@ -98,6 +99,8 @@ class Evaluate:
 
     checkpoint: Positional[Path]
     """Checkpoint folder, or a run's folder for its newest one."""
+    best: bool = False
+    """Of a run, play the checkpoint with the lowest training loss in place of the newest."""
     split: SplitName = "test"
     """Side of the task split: test (held out) or train."""
     episodes: int = 20
@@ -126,7 +129,7 @@ class Evaluate:
         from dmh_lib.methods import label_of
         from dmh_lib.results import summarise, write_results
 
-        checkpoint, bars = load_checkpoint(self.checkpoint), watched()
+        checkpoint, bars = load_checkpoint(self._chosen()), watched()
         _warm_up()
         play = replace(
             checkpoint.play, **_given(temperature=self.temperature, target_return=self.target_return)
@@ -159,6 +162,14 @@ class Evaluate:
         if self.json:
             write_json(self.json, summary)
         _print_summary(summary)
+
+    def _chosen(self) -> Path:
+        from dmh_lib.run_folders import best_checkpoint
+
+        found = best_checkpoint(self.checkpoint) if self.best else self.checkpoint
+        if found is None:
+            raise CheckpointError(f"{self.checkpoint}: no checkpoint in it says its loss; leave out --best")
+        return found
 
     def _play_mazes(self, checkpoint: Any, play: Any) -> None:
         """Play T-mazes, greedily if no temperature is given: one other step in a corridor costs the goal."""

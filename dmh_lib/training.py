@@ -21,12 +21,9 @@ from dmh_lib.checkpoints import (
     TRAINING,
     TrainingState,
     hardware,
-    latest_checkpoint,
     load_checkpoint,
     load_training,
-    reading,
     save_checkpoint,
-    training_in,
 )
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.devices import fabric_of, launch, part_randomness
@@ -35,6 +32,7 @@ from dmh_lib.files import write_json
 from dmh_lib.methods import DrawConfig, method_of, name_of
 from dmh_lib.models import ActionModel, ModelConfig
 from dmh_lib.models.base import mean_over_processes
+from dmh_lib.run_folders import latest_checkpoint, reading, training_in
 from dmh_lib.train_config import TrainConfig
 from dmh_lib.train_state import SUMS, parameter_groups, restore, snapshot
 from dmh_lib.versions import versions

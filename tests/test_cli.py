@@ -177,7 +177,7 @@ def test_baselines_learn_mazes(
     main(["data", "make", "--env", "tmaze", "--out", str(data), "expert", "--episodes", "2"])
     main(["train", "--data", str(data), "--out", str(folder), preset, *QUICK,
           "--model.context-len", "61", "--contexts.longest", "60"])  # fmt: skip
-    main(["evaluate", str(folder), "--lengths", "20", "--mazes", "2", "--parquet", str(table)])
+    main(["evaluate", str(folder), "--best", "--lengths", "20", "--mazes", "2", "--parquet", str(table)])
     assert "2 mazes of each length" in capsys.readouterr().out
     assert set(read_results(table)["method"]) == {label}
     about = json.loads((folder / "run.json").read_text())
@@ -199,6 +199,10 @@ def test_train_then_evaluate(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     rows = read_results(table)
     assert set(rows["method"]) == {"DM-H", "DM-H without memory", "oracle"}
     assert set(rows["seed"]) == {5, 6}
+
+
+def test_the_best_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no checkpoint in it says its loss" in fails(capsys, "evaluate", str(tmp_path), "--best")
 
 
 def test_train_resumes(run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

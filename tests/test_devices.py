@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmh_lib.checkpoints import all_checkpoints, load_checkpoint, load_training
+from dmh_lib.checkpoints import load_checkpoint, load_training
 from dmh_lib.data import Trajectories, read_hdf5, write_hdf5
 from dmh_lib.data.contexts import ContextConfig, ContextSampler
 from dmh_lib.data.histories import make_histories
@@ -20,6 +20,7 @@ from dmh_lib.errors import CheckpointError, SettingError
 from dmh_lib.models import DMH, DMHConfig
 from dmh_lib.models.dmh import DMHLoss
 from dmh_lib.presets import preset_named
+from dmh_lib.run_folders import all_checkpoints
 from dmh_lib.training import train
 
 UPDATES, BATCH = 20, 9  # the parts are not of one size

@@ -14,16 +14,11 @@ from safetensors.torch import load_file, save_file
 from dmh_lib.agents import PlayConfig
 from dmh_lib.checkpoints import (
     TrainingState,
-    all_checkpoints,
-    best_checkpoint,
     export_checkpoint,
-    latest_checkpoint,
     load_checkpoint,
     load_training,
     save_checkpoint,
     set_play,
-    training_in,
-    updates_of,
 )
 from dmh_lib.data import Trajectories
 from dmh_lib.data.contexts import ContextConfig
@@ -34,6 +29,7 @@ from dmh_lib.envs import make_split
 from dmh_lib.errors import CheckpointError, SettingError
 from dmh_lib.methods import method_of
 from dmh_lib.models import AD, DMH, ADConfig, ATConfig, DMHConfig, DTConfig, StepConfig
+from dmh_lib.run_folders import all_checkpoints, best_checkpoint, latest_checkpoint, training_in, updates_of
 from dmh_lib.train_config import TrainConfig
 from dmh_lib.training import train
 

@@ -11,12 +11,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dmh_lib.agents import PlayConfig
-from dmh_lib.checkpoints import all_checkpoints, load_checkpoint, load_training, updates_of
+from dmh_lib.checkpoints import load_checkpoint, load_training
 from dmh_lib.envs.scores import PAPER_TARGETS
 from dmh_lib.evaluation import choose_play, evaluate_on_tasks, play_in_gym
 from dmh_lib.methods import method_of
 from dmh_lib.models import DMH, ActionModel
 from dmh_lib.rollouts import has_readable_goal, subgoal_meaning
+from dmh_lib.run_folders import all_checkpoints, updates_of
 from dmh_lib.statistics import Estimate, known_mean
 from dmh_lib.training import TrainResult
 

@@ -12,15 +12,11 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from dmh_lib.checkpoints import (
-    export_checkpoint,
-    load_checkpoint,
-    set_play,
-    updates_of,
-)
+from dmh_lib.checkpoints import export_checkpoint, load_checkpoint, set_play
 from dmh_lib.envs.scores import normalised_scores
 from dmh_lib.errors import BenchmarkError
 from dmh_lib.results import read_about, summarise, write_results
+from dmh_lib.run_folders import updates_of
 from dmh_lib.training import train
 from dmh_lib.warm_up import warm_up
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from dmh_lib.checkpoints import ABOUT
 from dmh_lib.envs.scores import normalised_scores
 from dmh_lib.errors import DataError
 from dmh_lib.files import read_object
 from dmh_lib.results import read_about, read_results, require_columns
+from dmh_lib.run_folders import ABOUT
 
 from .data import AnyData, MujocoSpec
 from .specs import RunSpec

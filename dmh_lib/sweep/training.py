@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from dmh_lib.agents import PlayConfig
-from dmh_lib.checkpoints import load_checkpoint, set_play, updates_of
+from dmh_lib.checkpoints import load_checkpoint, set_play
 from dmh_lib.console import interruptible
 from dmh_lib.data import Trajectories, read_hdf5
 from dmh_lib.envs import RULES, TaskSplit
@@ -16,6 +16,7 @@ from dmh_lib.errors import SettingError
 from dmh_lib.evaluation import choose_play, evaluate_in_gym, evaluate_split
 from dmh_lib.models import ActionModel
 from dmh_lib.results import write_results
+from dmh_lib.run_folders import updates_of
 from dmh_lib.sweep.orders import FILES, RESULTS, TrainingTarget
 from dmh_lib.training import train
 from dmh_lib.warm_up import warm_up

@@ -10,8 +10,9 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from dmh_lib import figures
-from dmh_lib.checkpoints import ABOUT, PREFIX, latest_checkpoint, load_checkpoint, updates_of
+from dmh_lib.checkpoints import load_checkpoint
 from dmh_lib.errors import DMHError
+from dmh_lib.run_folders import ABOUT, PREFIX, latest_checkpoint, updates_of
 
 from .pictures import Picture
 from .session import Session

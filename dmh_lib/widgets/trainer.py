@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import torch
 
 from dmh_lib import figures
-from dmh_lib.checkpoints import latest_checkpoint, load_checkpoint, load_training, updates_of
+from dmh_lib.checkpoints import load_checkpoint, load_training
 from dmh_lib.data.histories import make_histories
 from dmh_lib.data.trajectories import Trajectories
 from dmh_lib.envs import TaskSplit, room_of
@@ -20,6 +20,7 @@ from dmh_lib.errors import DMHError, SettingError
 from dmh_lib.evaluation import evaluate_on_tasks
 from dmh_lib.methods import method_of
 from dmh_lib.presets import PRESETS, preset_named
+from dmh_lib.run_folders import latest_checkpoint, updates_of
 from dmh_lib.training import train
 
 from .pictures import Picture

@@ -6,11 +6,14 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 FORMATS = ("hdf5", "parquet", "safetensors", "json", "yaml", "notebooks")
 MORE_MEMORY = 2 * 2**30  # bytes that reading a small file may take beside what the libraries take
@@ -82,12 +85,11 @@ def serve(pipe: Connection, folder: str) -> None:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     warnings.simplefilter("ignore")
+    tqdm.set_lock(threading.RLock())  # its own is shared with other processes, and would outlive this one
     watch = Watch(root / "out", root / "tmp")
     corpora: dict[str, Corpus] = {}
     while True:
         name, number = pipe.recv()
-        if number < 0:
-            return
         if name not in corpora:
             place = Path(tempfile.mkdtemp(dir=root))
             corpora[name] = Corpus(name, importlib.import_module(f"fuzz_{name}").SEEDS, place)

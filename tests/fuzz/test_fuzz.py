@@ -10,7 +10,7 @@ from fuzz import Reader
 from fuzz_child import FORMATS
 from fuzz_seed import Corpus
 
-INPUTS = {"hdf5": 60, "parquet": 60, "safetensors": 40, "json": 60, "yaml": 60, "notebooks": 40}
+INPUTS = {"hdf5": 60, "parquet": 60, "safetensors": 30, "json": 40, "yaml": 60, "notebooks": 30}
 
 
 @pytest.fixture(scope="module")
