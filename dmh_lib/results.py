@@ -76,11 +76,15 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def require_columns(
-    path: str | os.PathLike[str], table: pd.DataFrame, texts: Sequence[str], numbers: Sequence[str]
+    path: str | os.PathLike[str],
+    table: pd.DataFrame,
+    texts: Sequence[str],
+    numbers: Sequence[str],
+    unknown: Sequence[str] = UNKNOWN,
 ) -> None:
     """Raise DataError unless columns of a table from a file are there and hold texts or finite numbers.
 
-    An optimum, and what is reckoned from it, may be missing in places.
+    The numbers of columns `unknown`, an optimum and what is reckoned from it, may be missing in places.
     """
     for name in (*texts, *numbers):
         problem = None
@@ -91,7 +95,7 @@ def require_columns(
                 problem = "holds more than texts"
         elif table[name].dtype.kind not in "iuf":
             problem = f"holds {table[name].dtype}, not numbers"
-        elif not np.isfinite(table[name].dropna() if name in UNKNOWN else table[name]).all():
+        elif not np.isfinite(table[name].dropna() if name in unknown else table[name]).all():
             problem = "is not finite everywhere"
         if problem is not None:
             raise DataError(f"{path}: field '{name}' {problem}; run the evaluation again")

@@ -120,7 +120,8 @@ def has_weights(spec: RunSpec, places: Places) -> bool:
 def load(spec: RunSpec, path: str | os.PathLike[str]) -> Stored:
     """A finished run from its file; raises DataError if it is broken."""
     table = read_results(path)
-    require_columns(path, table, ("run", "line"), ("training_seed", "updates", "train_seconds"))
+    seconds = "train_seconds"  # not known of what a GPU trained
+    require_columns(path, table, ("run", "line"), ("training_seed", "updates", seconds), unknown=[seconds])
     short = table.select_dtypes("float32").columns
     table = table.astype(dict.fromkeys(short, "float64"))
     if isinstance(spec.data, MujocoSpec):  # no optimum is known; D4RL's expert stands for it
