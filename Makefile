@@ -48,10 +48,10 @@ lint: .venv/packages
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# the tests of pages share one page; its server, its kernel and the browser have the cores to themselves
+# the last tests have the cores to themselves: their processes work together, or a page, its kernel and a browser
 test: .venv/installed .venv/behaviour lint
-	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 10 --ignore tests/browser
-	$(BIN)/pytest --durations 10 tests/browser
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --durations 10 --ignore tests/browser --ignore tests/processes
+	$(BIN)/pytest --durations 10 tests/processes tests/browser
 
 lab: .venv/installed
 	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks

@@ -1,6 +1,6 @@
 """SIGKILL at random moments, over trainings and sweeps: what is resumed ends as if nothing had happened.
 
-`python tests/kills.py --kills 25` does so many to each and prints what came of it; tests do a few.
+`python tests/processes/kills.py --kills 25` does so many to each and prints what came of it; tests do a few.
 """
 
 import argparse
