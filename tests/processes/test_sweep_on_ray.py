@@ -40,7 +40,15 @@ def address() -> Iterator[str]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for last in (False, False, True):  # Ray gives a machine half a minute to start, too little for a busy one
+        try:
+            cluster = Cluster(
+                initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+            )
+            break
+        except Exception:
+            if last:
+                raise
     cluster.add_node(num_cpus=1)
     yield cluster.address
     cluster.shutdown()
