@@ -140,7 +140,12 @@ def save_checkpoint(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    best = best_checkpoint(run_dir)
+    try:
+        best = best_checkpoint(run_dir)
+    except (
+        CheckpointError
+    ):  # an older one is broken; that must not end a training, it is pushed out in its turn
+        best = None
     for old in all_checkpoints(run_dir)[:-keep]:
         if old != best:
             remove(old)

@@ -167,6 +167,15 @@ def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_a_broken_older_checkpoint_ends_no_training(tmp_path: Path) -> None:
+    """It is pushed out like any other."""
+    model = DMH(MODEL)
+    (tmp_path / "checkpoint-00000001").mkdir()  # a process was killed while it took this away
+    for step in (2, 3):
+        save_checkpoint(tmp_path, model, {"loss": 1.0}, TrainingState(step, {}, {}, []), keep=2)
+    assert [updates_of(path) for path in all_checkpoints(tmp_path)] == [2, 3]
+
+
 def test_the_loss_of_a_checkpoint_is_that_of_the_updates_before_it(
     data: Trajectories, tmp_path: Path
 ) -> None:
