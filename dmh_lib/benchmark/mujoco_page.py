@@ -16,6 +16,7 @@ from .protocol import software_of
 from .published import FILE, read_published
 from .store import MEMORY, PAPER_TARGET, Places, Stored, final_rows
 from .summary import Group, Scores, Series
+from .value_learning import Found, leads, note_on, read_learned, score_rows
 
 UNIT = "D4RL's score"
 
@@ -25,17 +26,21 @@ def mujoco_section(groups: Sequence[Group], places: Places, *, figures: bool = T
     shown = [group for group in groups if group.runs]
     if not shown:
         return ""
+    found = [(group, read_learned(group, places)) for group in shown]
+    against = {group.name: leads(group, learned) for group, learned in found}
+    title = "### Where another beats DM-H in MuJoCo, and where not"
     parts = [
         INTRODUCTION,
-        overview(shown, "### Scores on all datasets"),
-        verdicts(shown, "### Where another beats DM-H in MuJoCo, and where not", UNIT, "lifetime"),
-        _published(shown, places),
+        overview(shown, "### Scores on all datasets", score_rows(found)),
+        verdicts(shown, title, UNIT, "lifetime", against),
+        _published(found, places),
     ]
     for group in shown:
         pictures = save_lives(group, UNIT, title_of(group), places.out) if figures else []
         shown_pictures = [f"![{title_of(group)}]({path})" for path in pictures]
         parts.append(joined(f"### {title_of(group)}", *shown_pictures, _details(group)))
-    parts += [_data(shown, places, figures=figures), NOTES, software_of(shown)]
+    notes = "\n".join(filter(None, [NOTES, note_on(found)]))
+    parts += [_data(shown, places, figures=figures), notes, software_of(shown)]
     return joined(*parts)
 
 
@@ -98,12 +103,15 @@ def _mean(series: Series, line: str, *, first: bool = False) -> float | None:
     return float(table.loc[table["episode"] == episode, "percent_of_optimum"].mean())
 
 
-def _published(groups: Sequence[Group], places: Places) -> str:
+def _published(found: Found, places: Places) -> str:
     """The paper's figures for datasets of these names, beside ours."""
     table = read_published(places.out / FILE)
-    names = {
-        f"{data.env}-{data.kind}": group for group in groups if isinstance(data := group.data, MujocoSpec)
-    }
+    names = {}
+    for group, learned in found:
+        assert isinstance(group.data, MujocoSpec)
+        ours = {series.label: series.scores.percent for series in group.series if series.scores}
+        ours |= {one.label: one.percent for one in learned}
+        names[f"{group.data.env}-{group.data.kind}"] = ours
     known = table[table["task"].isin(names)]
     if known.empty:
         return ""
@@ -111,11 +119,10 @@ def _published(groups: Sequence[Group], places: Places) -> str:
     rows = []
     for label in labels:
         cells = []
-        for name, group in names.items():
+        for name, ours in names.items():
             entry = known[(known["label"] == label) & (known["task"] == name)]
-            ours = next((one for one in group.series if one.label == label and one.scores), None)
             theirs = entry["value"].iloc[0] if len(entry) else "–"
-            mine = f"{ours.scores.percent.value:.1f}" if ours and ours.scores else "–"
+            mine = f"{ours[label].value:.1f}" if label in ours else "–"
             cells.append(f"{theirs} · {mine}")
         rows.append([label, *cells])
     about = (

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from dmh_lib.results import curves
 from dmh_lib.statistics import (
     Estimate,
+    Floats,
     difference,
     estimate,
     interquartile_mean,
@@ -150,7 +150,12 @@ def group_runs(specs: Sequence[RunSpec], stored: Sequence[Stored]) -> list[Group
 
 def compare(theirs: Series, ours: Series) -> Estimate:
     """Mean difference of final checkpoints, theirs less ours, in points of percent of optimum."""
-    return difference(*(_last(_final(series.runs)) for series in (theirs, ours)))
+    return difference(final_scores(theirs), final_scores(ours))
+
+
+def final_scores(series: Series) -> Floats:
+    """Percent of optimum at the last episode, final checkpoints, (S, R)."""
+    return _last(_final(series.runs))
 
 
 def at_equal(theirs: Series, ours: Series, budget: str) -> Versus:
@@ -221,7 +226,7 @@ def _final(runs: list[Stored], line: str = MEMORY) -> pd.DataFrame:
     return pd.concat([final_rows(run.table, line) for run in runs], ignore_index=True)
 
 
-def _last(table: pd.DataFrame) -> Any:
+def _last(table: pd.DataFrame) -> Floats:
     """Percent of optimum at the last episode, (S, R)."""
     return score_array(table)[..., -1]
 

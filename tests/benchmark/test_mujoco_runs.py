@@ -103,6 +103,65 @@ def test_the_page(done: list[RunSpec], places: Places, monkeypatch: pytest.Monke
     assert "percent of the optimum" not in text  # which rooms have
 
 
+def learned_by_d3rlpy(places: Places, root: Path, **changed: object) -> Places:
+    """The same runs beside a result of TD3+BC, as `benchmarks/d3rlpy/train.py` writes it."""
+    shutil.copytree(places.results, root / "docs/results")
+    note = {
+        "data": places.histories(DATA).name,
+        "seed": 0,
+        "updates": 20_000,
+        "train_seconds": 330.0,
+        "versions": {"d3rlpy": "2.8.1"},
+        "returns": [[0.0, 1000.0], [0.0, 2000.0], [0.0, 3000.0]],
+        **changed,
+    }
+    folder = root / "docs/results/d3rlpy/hopper/medium-replay/td3-bc"
+    folder.mkdir(parents=True)
+    (folder / "seed-0.json").write_text(json.dumps(note))
+    return Places(root / "docs", places.data, places.scratch)
+
+
+def test_value_learning_on_the_page(
+    done: list[RunSpec], places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics.estimate, "__defaults__", (100, 0))
+    here = learned_by_d3rlpy(places, tmp_path)
+    (here.out / FILE).write_text(PUBLISHED.read_text())
+    text = render({"mine": done}, here, figures=False).read_text()
+    score = normalised_scores("hopper", 2000)
+    assert f"| TD3+BC | {score:.1f} [" in text
+    assert "] (1 of 3 seeds) |" in text
+    assert f"| TD3+BC | 98.12 · {score:.1f} |" in text
+    assert "**TD3+BC beats DM-H: +" in text
+    assert "TD3+BC 20,000 updates, 6 minutes of a core (d3rlpy 2.8.1)." in text
+    assert "IQL" not in text
+
+
+def test_value_learning_from_other_data_is_left_out(
+    done: list[RunSpec], places: Places, tmp_path: Path
+) -> None:
+    here = learned_by_d3rlpy(places, tmp_path, data="benchmark-hopper-medium-replay-00000000.hdf5")
+    assert "TD3+BC" not in render({"mine": done}, here, figures=False).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("returns", [[1.0, 2.0], [1.0]]),
+        ("returns", [[1.0, "two"]]),
+        ("returns", None),
+        ("updates", "many"),
+        ("versions", 3),
+    ],
+)
+def test_value_learning_that_is_not_whole(
+    done: list[RunSpec], places: Places, tmp_path: Path, name: str, value: object
+) -> None:
+    here = learned_by_d3rlpy(places, tmp_path, **{name: value})
+    with pytest.raises(DataError, match=rf"seed-0\.json: field '{name}'"):
+        render({"mine": done}, here, figures=False)
+
+
 def test_the_paper_s_preset_trains(done: list[RunSpec], places: Places) -> None:
     """In bfloat16, which is for GPUs; of the data that the other runs left."""
     small = {**TINY, "model.chunk_len": 5, "model.heads": 2}
