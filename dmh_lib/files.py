@@ -38,18 +38,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one_at(folder: str | os.PathLike[str], lock: str, error: type[DMHError]) -> Iterator[None]:
+def only_one_at(
+    folder: str | os.PathLike[str], lock: str, error: type[DMHError], patience: float = 0.0
+) -> Iterator[None]:
     """Keep other processes from what is done in a folder, by the file `lock` in it; a missing folder is made.
 
-    Raises `error` where another process is at it, or the folder cannot be written.
+    Raises `error` where another process is still at it after `patience` seconds, or the folder cannot be
+    written.
     """
     place = Path(folder)
     held = FileLock(place / lock)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
+        held.acquire(timeout=patience)
     except Timeout as problem:
-        raise error(f"{place}: another process is at it; wait for it") from problem
+        raise error(f"{place}: another process is at it (it holds {lock}); wait for it") from problem
     except OSError as problem:
         raise error(f"{place}: cannot be written ({problem}); choose another place") from problem
     try:

@@ -3,18 +3,16 @@
 import math
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
 from dmh_lib.checkpoints import export_checkpoint, load_checkpoint, set_play
 from dmh_lib.envs.scores import normalised_scores
 from dmh_lib.errors import BenchmarkError
+from dmh_lib.files import only_one_at
 from dmh_lib.results import read_about, summarise, write_results
 from dmh_lib.run_folders import updates_of
 from dmh_lib.training import train
@@ -43,14 +41,14 @@ def run_one(spec: RunSpec, places: Places, *, keep: bool = False, repeat: bool =
         A line on what came out.
 
     Raises:
-        BenchmarkError: a repeated run gave other numbers.
+        BenchmarkError: a repeated run gave other numbers, or another process is at this run.
     """
     folder, histories = places.run(spec), places.histories(spec.data)
     done = state_of(spec, places)[0] == "done"
     if repeat:
         folder = folder.with_name(f"{folder.name}-repeat")
         histories = folder.with_name(f"{folder.name}.hdf5")  # made from nothing as well
-    with _alone(folder):
+    with only_one_at(folder.parent, f"{folder.name}.lock", BenchmarkError):  # the folder itself goes
         if repeat:
             shutil.rmtree(folder, ignore_errors=True)
             histories.unlink(missing_ok=True)
@@ -70,18 +68,6 @@ def run_one(spec: RunSpec, places: Places, *, keep: bool = False, repeat: bool =
         if repeat:
             histories.unlink(missing_ok=True)
     return f"{said}, {about['seconds']['total'] / 60:.1f} minutes"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No other process at the same run; raises BenchmarkError if there is one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout as error:
-        raise BenchmarkError(f"{folder}: another process is at this run; wait for it") from error
 
 
 def _train_and_judge(spec: RunSpec, histories: Path, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

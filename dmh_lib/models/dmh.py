@@ -63,16 +63,20 @@ class DMH(ActionModel):
         return (subgoals - self.goal_map.bias) @ inverse.T * self.obs_std + self.obs_mean
 
     def sample_subgoals(
-        self, mean: Tensor, log_variance: Tensor, generator: torch.Generator | None = None
+        self,
+        mean: Tensor,
+        log_variance: Tensor,
+        generator: torch.Generator | None = None,
+        here: Tensor | None = None,
     ) -> Tensor:
-        """One draw per Gaussian, differentiable in both (…, G) arguments."""
-        noise = torch.empty_like(mean).normal_(generator=generator)
-        return mean + (0.5 * log_variance).exp() * noise
+        """One draw per Gaussian, differentiable in both (S, …, G) arguments.
 
-    def _sample_part(self, mean: Tensor, log_variance: Tensor, here: Tensor) -> Tensor:
-        """`sample_subgoals` of the chunks `here` among all processes' (S,), with the noise one would draw."""
-        noise = mean.new_empty(len(here), *mean.shape[1:]).normal_(generator=self.noise)
-        return mean + (0.5 * log_variance).exp() * noise[here]
+        Where these are only some of all processes' chunks, `here` (all of them,) says which, and their noise
+        is what one process with all of them would draw.
+        """
+        drawn = len(mean) if here is None else len(here)
+        noise = mean.new_empty(drawn, *mean.shape[1:]).normal_(generator=generator)
+        return mean + (0.5 * log_variance).exp() * (noise if here is None else noise[here])
 
     def subgoals(
         self, batch: ContextBatch, rows: Tensor | slice = slice(None), length: int | None = None
@@ -127,7 +131,7 @@ class DMH(ActionModel):
             per_step = (*batch.weights.shape, self.config.goal_dim)  # (S, c, G)
             mean, log_variance = (part[:, None].expand(per_step) for part in (mean, log_variance))
         if isinstance(batch, ContextPart):
-            subgoals = self._sample_part(mean, log_variance, batch.here)
+            subgoals = self.sample_subgoals(mean, log_variance, self.noise, batch.here)
         else:
             subgoals = self.sample_subgoals(mean, log_variance)
         num_learned, num_goals = len(subgoals), len(batch.goal_states)

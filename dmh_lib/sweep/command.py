@@ -41,7 +41,7 @@ class Sweep:
     """Say what is done and what is missing; do nothing."""
 
     def run(self) -> None:
-        from dmh_lib.sweep.gather import overview, write_lifetimes
+        from dmh_lib.sweep.gather import overview, read_lives, write_lifetimes
         from dmh_lib.sweep.on_ray import Shares, run_on_ray
         from dmh_lib.sweep.page import write_index
         from dmh_lib.sweep.runner import Limits, run_sweep, unfinished
@@ -51,7 +51,7 @@ class Sweep:
         orders = read_sweep(self.file).orders()
         sweep = self.out or Path("runs/sweeps") / self.file.stem
         if self.show:
-            print(overview(orders, sweep).to_string(index=False, na_rep="–"))
+            print(overview(orders, sweep, read_lives(orders, sweep)).to_string(index=False, na_rep="–"))
             return
         todo = unfinished(orders, sweep)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers are ended as well
@@ -69,8 +69,9 @@ class Sweep:
                 said = f"failed: {outcome.why}" if outcome.why else f"done in {outcome.seconds:.0f} s"
                 with tqdm.external_write_mode():
                     print(f"{outcome.order.name}: {said}", flush=True)
-        write_lifetimes(orders, sweep)
-        page = write_index(orders, sweep, self.file.stem)
+        lives = read_lives(orders, sweep)
+        write_lifetimes(orders, sweep, lives)
+        page = write_index(orders, sweep, lives, self.file.stem)
         print(f"{len(orders) - failed} of {len(orders)} runs are done; {page} shows them")
         if failed:
             print(f"{failed} failed; the same command tries them again", file=sys.stderr)

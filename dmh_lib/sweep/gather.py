@@ -1,6 +1,6 @@
 """What all runs of a sweep came to, in two tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +11,17 @@ from dmh_lib.statistics import score_array
 from dmh_lib.sweep.orders import RESULTS, Order
 from dmh_lib.sweep.store import folder_of, read_state
 
+Lives = Mapping[str, pd.DataFrame]
+"""Lifetimes by the name of the run that left them."""
 
-def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
+
+def read_lives(orders: Sequence[Order], sweep: Path) -> Lives:
+    """The lifetimes of all finished runs that left some which can be read and are whole."""
+    found = {order.name: _lifetimes_of(order, sweep) for order in orders}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def overview(orders: Sequence[Order], sweep: Path, lives: Lives) -> pd.DataFrame:
     """One row for each run: `run`, what is swept, `state` (done, failed or missing), `seconds`, `why`.
 
     Runs that left lifetimes have the last episode's mean `return` too, and `percent_of_optimum` where known.
@@ -24,8 +33,8 @@ def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
         row = {"run": order.name, **order.swept, "state": word}
         if state is not None:
             row |= {"seconds": round(state.seconds, 1), "why": state.why}
-        if (lifetimes := lifetimes_of(order, sweep)) is not None:
-            summary = summarise(lifetimes)
+        if order.name in lives:
+            summary = summarise(lives[order.name])
             row["return"] = summary["return_by_episode"][-1]
             if summary["percent_of_optimum"] is not None:
                 row["percent_of_optimum"] = summary["percent_of_optimum"]
@@ -33,8 +42,7 @@ def overview(orders: Sequence[Order], sweep: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
-    """The lifetimes that a run left, if it is done, left any, and they can be read and are whole."""
+def _lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
     state, file = read_state(order, sweep), folder_of(order, sweep) / RESULTS
     if state is None or state.why is not None or not file.is_file():
         return None
@@ -46,14 +54,11 @@ def lifetimes_of(order: Order, sweep: Path) -> pd.DataFrame | None:
     return table
 
 
-def write_lifetimes(orders: Sequence[Order], sweep: Path) -> None:
-    """All lifetimes of finished runs, if there are any, in one Parquet file, with `run` and what is swept as
-    columns.
-    """
+def write_lifetimes(orders: Sequence[Order], sweep: Path, lives: Lives) -> None:
+    """All lifetimes, if there are any, in one Parquet file, with `run` and what is swept as columns."""
     parts = []
     for order in orders:
-        table = lifetimes_of(order, sweep)
-        if table is not None:
+        if (table := lives.get(order.name)) is not None:
             told = {f"swept.{name}": [value] * len(table) for name, value in order.swept.items()}
             parts.append(table.assign(run=order.name, **told))
     if parts:

@@ -65,7 +65,7 @@ def run_on_ray(
     with only_one_at(sweep, LOCK, SettingError), _connected(address) as ray, ExitStack() as cleanup:
         options = {"num_cpus": shares.cpus, "num_gpus": shares.gpus, "max_retries": LOSSES}
         task = ray.remote(**options)(_do)
-        began, pending = time.perf_counter(), dict[Any, Order]()
+        pending = dict[Any, Order]()
         cleanup.callback(_cancel, ray, pending)
         for order in orders:
             file = folder_of(order, sweep.resolve()) / ORDER
@@ -79,7 +79,8 @@ def run_on_ray(
                     yield Outcome(order, why, seconds)
                 except ray.exceptions.RayError as error:
                     why = f"lost on the cluster: {' '.join(str(error).split())[:500]}"
-                    yield lost(order, sweep, why, time.perf_counter() - began)
+                    begun = (folder_of(order, sweep) / ORDER).stat().st_mtime  # of its last try
+                    yield lost(order, sweep, why, max(0.0, time.time() - begun))
 
 
 def _do(file: Path, limits: Limits, cpus: int) -> tuple[str | None, float]:

@@ -66,7 +66,8 @@ def outcome_of(run: Run, sweep: Path, minutes: float | None) -> Outcome | None:
     run.family.end()
     state = read_state(run.order, sweep)
     if state is None or (late and code is None):
-        why = f"took longer than {minutes:g} minutes" if code is None else _signalled(code)
+        limit = f"{minutes:g} minute{'' if minutes == 1 else 's'}"
+        why = f"took longer than {limit}" if code is None else _signalled(code)
         return lost(run.order, sweep, why, seconds)
     return Outcome(run.order, state.why, seconds)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from dmh_lib.files import atomic_path
-from dmh_lib.sweep.gather import lifetimes_of, overview
+from dmh_lib.sweep.gather import Lives, overview
 from dmh_lib.sweep.orders import EXECUTED, PAGE, Order
 from dmh_lib.sweep.store import LOG, folder_of
 
@@ -19,12 +19,12 @@ SCORES = ("return", "percent_of_optimum")
 _pages = Environment(loader=PackageLoader("dmh_lib.sweep", "."), autoescape=select_autoescape(default=True))
 
 
-def write_index(orders: Sequence[Order], sweep: Path, title: str) -> Path:
+def write_index(orders: Sequence[Order], sweep: Path, lives: Lives, title: str) -> Path:
     """Write the page of a sweep, all that it shows inside and runs' files linked; returns its path."""
-    table = overview(orders, sweep)
+    table = overview(orders, sweep, lives)
     counts = table["state"].value_counts()
     parts = [f"{counts[word]} {word}" for word in ("done", "failed", "missing") if word in counts]
-    figure, about = _curves(orders, sweep)
+    figure, about = _curves(orders, lives)
     text = _pages.get_template("page.html.j2").render(
         title=title,
         about=f"{len(table)} runs: {', '.join(parts)}.",
@@ -74,14 +74,14 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _curves(orders: Sequence[Order], sweep: Path) -> tuple[str, str]:
+def _curves(orders: Sequence[Order], lives: Lives) -> tuple[str, str]:
     """The curves of finished runs as HTML, those that differ in seeds alone as one; and what they show."""
     from dmh_lib.figures import return_curves
     from dmh_lib.results import curves
 
     groups: dict[str, list[pd.DataFrame]] = {}
     for number, order in enumerate(orders):
-        if (table := lifetimes_of(order, sweep)) is None:
+        if (table := lives.get(order.name)) is None:
             continue
         told = {name: value for name, value in order.swept.items() if not name.endswith("seed")}
         label = (
@@ -103,7 +103,7 @@ def _curves(orders: Sequence[Order], sweep: Path) -> tuple[str, str]:
     shown = pd.concat([tables[label].assign(method=label) for label in best], ignore_index=True)
     figure = return_curves(curves(shown, value), "", value.replace("_", " "))
     figure.update_layout(width=1000, margin={"t": 20 + 11 * len(best)})
-    figure.update_xaxes(tickformat="d", nticks=20, tick0=1)
+    figure.update_xaxes(tick0=1, dtick=max(1, int(shown["episode"].max()) // 20))  # no halves of episodes
     about = "Means with 95 % intervals, runs that differ in a seed alone together; the best at the end first."
     if len(best) < len(tables):
         about += f" The {len(best)} best of {len(tables)}."

@@ -8,9 +8,8 @@ import time
 import traceback
 from pathlib import Path
 
-from filelock import FileLock
-
-from dmh_lib.errors import DMHError
+from dmh_lib.errors import DMHError, SettingError
+from dmh_lib.files import only_one_at
 from dmh_lib.sweep.orders import read_order
 from dmh_lib.sweep.store import ORDER, State, write_state
 from dmh_lib.versions import versions
@@ -27,8 +26,12 @@ def main(folder: Path) -> int:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that papermill ends its kernel
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    with FileLock(folder / LOCK, timeout=PATIENCE):  # an orphan may need a moment to see that it is one
-        return _do(folder)
+    try:
+        with only_one_at(folder, LOCK, SettingError, PATIENCE):  # an orphan needs a moment to end
+            return _do(folder)
+    except SettingError as error:  # no state: that is the other's to write
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _end_with(parent: int) -> None:

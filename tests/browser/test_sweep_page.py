@@ -5,6 +5,7 @@ from pathlib import Path
 import chromium
 from playwright.sync_api import Browser
 
+from dmh_lib.sweep.gather import read_lives
 from dmh_lib.sweep.orders import TrainingTarget, order_of
 from dmh_lib.sweep.page import write_index
 from dmh_lib.sweep.store import State, folder_of, write_state
@@ -15,7 +16,7 @@ def test_sort_and_filter(browser: Browser, tmp_path: Path) -> None:
     orders = [order_of(TrainingTarget(Path("x")), "", {}, row) for row in rows]
     for number, order in enumerate(orders[:5]):
         write_state(folder_of(order, tmp_path), State(order.digest, None, float(number), {}))
-    file = write_index(orders, tmp_path, "x").as_uri()
+    file = write_index(orders, tmp_path, read_lives(orders, tmp_path), "x").as_uri()
     page, asked, errors = chromium.new_page(browser, 1200, 10_000), list[str](), list[str]()
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dmh_lib.results import COLUMNS, read_results, write_results
-from dmh_lib.sweep.gather import write_lifetimes
+from dmh_lib.sweep.gather import read_lives, write_lifetimes
 from dmh_lib.sweep.orders import EXECUTED, PAGE, RESULTS, Order, TrainingTarget, order_of
 from dmh_lib.sweep.page import MOST_CURVES, write_index
 from dmh_lib.sweep.store import LOG, State, folder_of, write_state
@@ -67,7 +67,7 @@ class Reader(HTMLParser):
 
 def test_the_page(sweep: tuple[list[Order], Path]) -> None:
     orders, folder = sweep
-    page = write_index(orders, folder, "my sweep")
+    page = write_index(orders, folder, read_lives(orders, folder), "my sweep")
     text = page.read_text()
     reader = Reader()
     reader.feed(text)
@@ -88,8 +88,10 @@ def test_the_page(sweep: tuple[list[Order], Path]) -> None:
 
 def test_without_lifetimes_there_are_no_curves(sweep: tuple[list[Order], Path]) -> None:
     orders, folder = sweep
-    assert "From episode to episode" in write_index(orders, folder, "x").read_text()
-    assert "From episode to episode" not in write_index(orders[2:], folder, "x").read_text()
+    for some, drawn in ((orders, True), (orders[2:], False)):
+        text = write_index(some, folder, read_lives(some, folder), "x").read_text()
+        assert ("From episode to episode" in text) == drawn
+        assert ('"tick0":1,"dtick":1' in text) == drawn  # episodes, not halves of them
 
 
 def test_only_the_best_are_drawn(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_only_the_best_are_drawn(tmp_path: Path) -> None:
     for number, order in enumerate(orders):
         write_state(folder_of(order, tmp_path), State(order.digest, None, 1.0, versions()))
         write_results(lifetimes(float(number)), folder_of(order, tmp_path) / RESULTS)
-    text = write_index(orders, tmp_path, "x").read_text()
+    text = write_index(orders, tmp_path, read_lives(orders, tmp_path), "x").read_text()
     assert f"The {MOST_CURVES} best of {MOST_CURVES + 2}." in text
     assert '"name":"rate 2"' in text
     assert '"name":"rate 1"' not in text
@@ -107,12 +109,12 @@ def test_only_the_best_are_drawn(tmp_path: Path) -> None:
 
 def test_lifetimes_come_together(sweep: tuple[list[Order], Path]) -> None:
     orders, folder = sweep
-    write_lifetimes(orders, folder)
+    write_lifetimes(orders, folder, read_lives(orders, folder))
     table = read_results(folder / RESULTS)
     assert table.groupby("run").size().to_dict() == {order.name: 12 for order in orders[:2]}
     assert set(table["swept.seed"]) == {0, 1}
     (folder / RESULTS).unlink()
-    write_lifetimes(orders[2:], folder)
+    write_lifetimes(orders[2:], folder, read_lives(orders[2:], folder))
     assert not (folder / RESULTS).exists()
 
 
@@ -124,5 +126,5 @@ def test_any_file_may_be_called_results(sweep: tuple[list[Order], Path], what: s
         file.write_text("something else")
     else:  # some task lacks an episode
         write_results(read_results(file)[:-1], file)
-    text = write_index(orders, folder, "x").read_text()
+    text = write_index(orders, folder, read_lives(orders, folder), "x").read_text()
     assert "3 done" in text

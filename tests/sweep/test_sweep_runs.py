@@ -1,6 +1,7 @@
 """Sweeps that are run: failures stay where they are, what is done is not done again, no process is left."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from dmh_lib.data.histories import make_histories
 from dmh_lib.data.searcher import SearcherConfig
 from dmh_lib.envs import make_split
 from dmh_lib.errors import SettingError
+from dmh_lib.files import only_one_at
 from dmh_lib.results import read_results
 from dmh_lib.sweep.gather import overview
 from dmh_lib.sweep.orders import EXECUTED, RESULTS
 from dmh_lib.sweep.runner import Limits, run_sweep, unfinished
 from dmh_lib.sweep.spec import read_sweep
-from dmh_lib.sweep.store import LOG, folder_of
+from dmh_lib.sweep.store import LOG, folder_of, read_state
+from dmh_lib.sweep.worker import LOCK
 
 PARAMETERS = "what = 'work'\nseed = 0\nrun_dir = 'nowhere'\nflag = ''"
 BODY = """
@@ -74,12 +77,16 @@ def test_failures_stay_where_they_are(sweep_file: Path) -> None:
     folder = sweep_file.parent
     out = folder / "out"
     orders = read_sweep(sweep_file).orders()
-    outcomes = {
-        outcome.order.swept["what"]: outcome for outcome in run_sweep(orders, out, Limits(2, minutes=0.4))
-    }
+    # the one that sleeps alone has little time, or a busy machine might end the others too
+    timed = [order for order in orders if order.swept["what"] == "sleep"]
+    ended = [
+        *run_sweep([order for order in orders if order not in timed], out, Limits(2)),
+        *run_sweep(timed, out, Limits(2, minutes=0.2)),
+    ]
+    outcomes = {outcome.order.swept["what"]: outcome for outcome in ended}
     assert outcomes["work"].why is None
     assert "ValueError in cell 3: planted" in str(outcomes["raise"].why)
-    assert "took longer than 0.4 minutes" in str(outcomes["sleep"].why)
+    assert "took longer than 0.2 minutes" in str(outcomes["sleep"].why)
     assert "Kernel died" in str(outcomes["die"].why)
     assert not of_this_test(folder)
     for order in orders:
@@ -92,7 +99,7 @@ def test_failures_stay_where_they_are(sweep_file: Path) -> None:
                 output.get("text", "") for cell in executed.cells for output in cell.get("outputs", [])
             )
             assert f"threads {max(1, len(os.sched_getaffinity(0)) // 2)}" in said
-    table = overview(orders, out).set_index("what")
+    table = overview(orders, out, {}).set_index("what")
     assert table["state"].to_dict() == {"raise": "failed", "work": "done", "sleep": "failed", "die": "failed"}
     again = unfinished(orders, out)
     assert [order.swept["what"] for order in again] == ["raise", "sleep", "die"]
@@ -143,6 +150,20 @@ def test_one_process_at_a_sweep(sweep_file: Path) -> None:
     with pytest.raises(SettingError, match="out: another process is at it"):
         next(second)
     first.close()
+
+
+def test_one_process_at_a_run(sweep_file: Path) -> None:
+    """A worker that finds another one there says so, and leaves it the state to write."""
+    (order, *_), out = read_sweep(sweep_file).orders(), sweep_file.parent / "out"
+    code = (
+        "import sys, dmh_lib.sweep.worker as at; at.PATIENCE = 0.1; sys.exit(at.main(at.Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, str(folder_of(order, out))]
+    with only_one_at(folder_of(order, out), LOCK, SettingError):
+        late = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert late.returncode == 1
+    assert re.fullmatch(r"error: .*: another process is at it .*; wait for it\n", late.stderr)
+    assert read_state(order, out) is None
 
 
 def test_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
