@@ -178,7 +178,7 @@ def test_the_slider_redraws(life: Rollout) -> None:
 
 
 needs_browser = pytest.mark.skipif(
-    "CI" not in os.environ and not display.Chromium.find_browser(skip_local=False),
+    "CI" not in os.environ and not display.browser_path(),
     reason="pictures need a Chrome or Chromium; CI installs one and requires it",
 )
 
@@ -194,10 +194,22 @@ def test_saved_as_html_and_png(life: Rollout, tmp_path: Path) -> None:
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
 
 
+def test_a_headless_shell_draws_where_no_other_browser_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = tmp_path / "chromium-headless-shell"
+    shell.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("BROWSER_PATH", raising=False)
+    assert display.browser_path() == str(shell)
+    monkeypatch.setenv("BROWSER_PATH", "/opt/mine")
+    assert display.browser_path() == "/opt/mine"
+
+
 def test_without_a_browser_there_is_html_and_a_hint(
     life: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(display.Chromium, "find_browser", lambda **_: None)
+    monkeypatch.setattr(display, "browser_path", lambda: None)
     display.has_browser.cache_clear()
     display._say_what_is_missing.cache_clear()
     with pytest.warns(UserWarning, match="install Chrome or Chromium"):

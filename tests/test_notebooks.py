@@ -8,9 +8,9 @@ from typing import Any
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from choreographer.browsers.chromium import Chromium
 
 from dmh_lib.batch import notebook_parameters, run_notebook
+from dmh_lib.display import browser_path
 from dmh_lib.pages import write_page
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
@@ -174,7 +174,7 @@ def test_executes(path: Path, tmp_path: Path) -> None:
     output = run_notebook(path, tmp_path / "out.ipynb", settings, timeout=int(60 + 60 * minutes_of(path)))
     executed = nbformat.read(output, as_version=4)
     outputs = [entry for cell in executed.cells for entry in cell.get("outputs", [])]
-    if not Chromium.find_browser(skip_local=False) and "CI" not in os.environ:
+    if not browser_path() and "CI" not in os.environ:
         return  # pictures need a browser; CI installs one and requires it
     assert not [entry for entry in outputs if entry.get("name") == "stderr"], "warnings on stderr"
     drawn = list((tmp_path / "figures").glob("*.png"))
