@@ -110,7 +110,7 @@ def alternative_text(figure: go.Figure) -> str:
 
 
 def browser_path() -> str | None:
-    """Where what draws pictures is: BROWSER_PATH, a headless shell, or a Chrome or Chromium; None if none is."""
+    """What draws pictures: BROWSER_PATH, a headless shell, or a Chrome or Chromium; None if there is none."""
     shell = shutil.which("chromium-headless-shell")  # starts in half the time
     return (None if "BROWSER_PATH" in os.environ else shell) or Chromium.find_browser(skip_local=False)
 
