@@ -25,7 +25,7 @@ def fabric_of(logs: Path, precision: str, devices: int = 1) -> "Fabric":
             there is none. torchrun says itself how many, on how many machines.
 
     Raises:
-        SettingError: there are not so many.
+        SettingError: there are not so many, or this is a notebook, which no other process can run as well.
     """
     # two to three seconds to import, which those need not wait for who look at a trained model
     from lightning_fabric import Fabric
@@ -39,26 +39,18 @@ def fabric_of(logs: Path, precision: str, devices: int = 1) -> "Fabric":
     if not 1 <= devices <= found:
         what = "GPUs" if torch.cuda.is_available() else "cores"
         raise SettingError(f"devices: must be 1 to {found}, the number of {what} here, got {devices}")
-    return Fabric(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
-        devices=devices,
-        num_nodes=machines,
-        strategy="ddp" if devices * machines > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
-        loggers=[
-            CSVLogger(logs, name="", version="", flush_logs_every_n_steps=1),
-            TensorBoardLogger(logs, name="tb", version=""),
-        ],
-    )
-
-
-def launch(fabric: "Fabric") -> None:
-    """Start the other processes, which run this program's command line again and arrive here too.
-
-    Raises SettingError in a notebook, which has no command line.
-    """
     try:
-        fabric.launch()
+        return Fabric(
+            accelerator="cuda" if torch.cuda.is_available() else "cpu",
+            devices=devices,
+            num_nodes=machines,
+            strategy="ddp" if devices * machines > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+            loggers=[
+                CSVLogger(logs, name="", version="", flush_logs_every_n_steps=1),
+                TensorBoardLogger(logs, name="tb", version=""),
+            ],
+        )
     except RuntimeError as error:
         if "interactive" not in str(error):
             raise

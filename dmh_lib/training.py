@@ -26,7 +26,7 @@ from dmh_lib.checkpoints import (
     save_checkpoint,
 )
 from dmh_lib.data.trajectories import Trajectories
-from dmh_lib.devices import fabric_of, launch, part_randomness
+from dmh_lib.devices import fabric_of, part_randomness
 from dmh_lib.errors import CheckpointError, SettingError
 from dmh_lib.files import write_json
 from dmh_lib.methods import DrawConfig, method_of, name_of
@@ -98,7 +98,7 @@ def train(
     _check_fit(trajectories, model_config)
     sampler = method.sampler(trajectories, contexts, model_config, config.seed)
     fabric = fabric_of(run_dir / LOGS, config.precision, devices)
-    launch(fabric)
+    fabric.launch()  # starts the other processes, which run this command line again and arrive here too
     with training_in(run_dir) if fabric.is_global_zero else nullcontext():
         first, alone = fabric.is_global_zero, fabric.world_size == 1
         about = _about(trajectories, model_config, contexts, config) | {"devices": fabric.world_size}

@@ -140,3 +140,10 @@ def test_batches_too_small_to_share(data: Trajectories) -> None:
 def test_devices_that_there_are(tmp_path: Path, devices: int) -> None:
     with pytest.raises(SettingError, match="devices: must be 1 to"):
         fabric_of(tmp_path, "32-true", devices)
+
+
+def test_a_notebook_has_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_fabric.connector._IS_INTERACTIVE", True)
+    fabric_of(tmp_path, "32-true")
+    with pytest.raises(SettingError, match="devices: in a notebook there is one; use `dmh train --devices`"):
+        fabric_of(tmp_path, "32-true", 2)
