@@ -21,7 +21,7 @@ from dmh_lib.benchmark import Places, load_table, write_table
 from dmh_lib.benchmark.store import has_weights
 from dmh_lib.data.d4rl import fetch_d4rl
 from dmh_lib.files import write_json
-from dmh_lib.sweep.gather import overview
+from dmh_lib.sweep.gather import overview, read_lives
 from dmh_lib.sweep.orders import NotebookTarget, Order, TrainingTarget, read_order
 from dmh_lib.sweep.store import STATE, State, folder_of, write_state
 
@@ -136,7 +136,7 @@ def read_an_order(path: Path, out: Path) -> None:
 
 def read_a_state(path: Path, out: Path) -> None:
     sweep = path.parents[2]
-    overview([NOTEBOOK, TRAINING], sweep).to_string()
+    overview([NOTEBOOK, TRAINING], sweep, read_lives([NOTEBOOK, TRAINING], sweep)).to_string()
 
 
 def read_curve(path: Path, _: Path) -> None:

@@ -17,7 +17,7 @@ from dmh_lib.benchmark import DataSpec, Judging, Places, RunSpec, load_done
 from dmh_lib.benchmark.store import final_rows, typed
 from dmh_lib.errors import DataError
 from dmh_lib.results import ABOUT, read_about, read_results, summarise, write_results
-from dmh_lib.sweep.gather import overview
+from dmh_lib.sweep.gather import overview, read_lives
 from dmh_lib.sweep.orders import NotebookTarget, Order
 from dmh_lib.sweep.store import State, folder_of, write_state
 
@@ -87,7 +87,7 @@ def read_lifetimes(path: Path, _: Path) -> None:
 
 def read_in_a_sweep(path: Path, _: Path) -> None:
     """A sweep goes on where a run left something else under that name."""
-    overview([ORDER], path.parents[2]).to_string()
+    overview([ORDER], path.parents[2], read_lives([ORDER], path.parents[2])).to_string()
 
 
 def read_notes(path: Path, _: Path) -> None:

@@ -11,7 +11,7 @@ from fuzz_notebooks import notebook
 from fuzz_seed import Seed
 from fuzz_values import damaged_value, odd_value
 
-from dmh_lib.sweep.gather import overview
+from dmh_lib.sweep.gather import overview, read_lives
 from dmh_lib.sweep.spec import read_sweep
 from dmh_lib.sweep.store import folder_of
 
@@ -104,7 +104,7 @@ def read(path: Path, out: Path) -> None:
         place = folder_of(order, out)
         place.mkdir(parents=True)
         assert place.resolve().parent == (out / "runs").resolve()
-    overview(orders[:50], out)
+    overview(orders[:50], out, read_lives(orders[:50], out))
 
 
 def damage_yaml(rng: Random, path: Path) -> None:
