@@ -46,6 +46,7 @@ def test_curves_are_drawn_with_their_bands() -> None:
     bands = [trace for trace in figure.data if trace.fill == "toself"]
     assert len(bands) == 1  # the oracle has no spread
     assert list(bands[0].y) == [15.0, 60.0, 95.0, 85.0, 40.0, 5.0]
+    assert figure.layout.xaxis.dtick == 1  # no half episodes
 
 
 def test_a_room_shows_what_it_was_given(life: Rollout) -> None:

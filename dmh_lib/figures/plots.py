@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from .style import ABOVE, BLUE, GREY, RED, SKY, blank, colors_of, fade
 
+FEW = 10  # episodes that have a mark each
+
 
 def return_curves(curves: pd.DataFrame, title: str, y: str = "percent of optimum") -> go.Figure:
     """Mean and 95 % band per episode, one line per method, from `results.curves`."""
@@ -27,6 +29,8 @@ def return_curves(curves: pd.DataFrame, title: str, y: str = "percent of optimum
         line = {"color": color, "width": 3, "dash": "dash" if name == "oracle" else "solid"}
         figure.add_scatter(x=rows["episode"], y=rows["mean"], name=name, mode="lines", line=line)
     figure.update_yaxes(rangemode="tozero")
+    if curves["episode"].max() <= FEW:
+        figure.update_xaxes(tick0=1, dtick=1)  # or half episodes would be marked
     return figure
 
 

@@ -103,7 +103,6 @@ def _curves(orders: Sequence[Order], lives: Lives) -> tuple[str, str]:
     shown = pd.concat([tables[label].assign(method=label) for label in best], ignore_index=True)
     figure = return_curves(curves(shown, value), "", value.replace("_", " "))
     figure.update_layout(width=1000, margin={"t": 20 + 11 * len(best)})
-    figure.update_xaxes(tick0=1, dtick=max(1, int(shown["episode"].max()) // 20))  # no halves of episodes
     about = "Means with 95 % intervals, runs that differ in a seed alone together; the best at the end first."
     if len(best) < len(tables):
         about += f" The {len(best)} best of {len(tables)}."

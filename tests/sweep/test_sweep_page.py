@@ -91,7 +91,6 @@ def test_without_lifetimes_there_are_no_curves(sweep: tuple[list[Order], Path]) 
     for some, drawn in ((orders, True), (orders[2:], False)):
         text = write_index(some, folder, read_lives(some, folder), "x").read_text()
         assert ("From episode to episode" in text) == drawn
-        assert ('"tick0":1,"dtick":1' in text) == drawn  # episodes, not halves of them
 
 
 def test_only_the_best_are_drawn(tmp_path: Path) -> None:
