@@ -115,8 +115,10 @@ def _connected(address: str) -> Iterator[Any]:
     )
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SettingError(f"ray: no cluster at {address} ({error}); start one with `ray start`") from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        # Ray shows its token to no address that one names, unless told to
+        remedy = "start one with `ray start`; if it has a token, say `export RAY_AUTH_MODE=token` first"
+        raise SettingError(f"ray: no cluster at {address} to work on ({error}); {remedy}") from error
     try:
         yield ray
     finally:
