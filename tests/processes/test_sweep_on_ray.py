@@ -123,3 +123,12 @@ def test_no_cluster(sweep_file: Path) -> None:
 def test_shares(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(wrong))}: must be"):
         Shares(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_cluster_that_wants_a_token(sweep_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise ray.exceptions.AuthenticationError("no token")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(SettingError, match="no token.*export RAY_AUTH_MODE=token"):
+        next(run_on_ray(read_sweep(sweep_file).orders(), sweep_file.parent / "out", "auto"))
