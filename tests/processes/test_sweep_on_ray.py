@@ -130,5 +130,5 @@ def test_a_cluster_that_wants_a_token(sweep_file: Path, monkeypatch: pytest.Monk
         raise ray.exceptions.AuthenticationError("no token")
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(SettingError, match="no token.*export RAY_AUTH_MODE=token"):
+    with pytest.raises(SettingError, match=r"no token.*export RAY_AUTH_MODE=token"):
         next(run_on_ray(read_sweep(sweep_file).orders(), sweep_file.parent / "out", "auto"))
