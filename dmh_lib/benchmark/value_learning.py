@@ -18,7 +18,7 @@ from .store import Places
 from .summary import Group, final_scores
 
 FOLDER = "d3rlpy"  # among the results
-SEEDS = 3
+SEEDS = 3  # of the table
 LABELS = {"td3-bc": "TD3+BC", "iql": "IQL"}
 
 
@@ -52,8 +52,11 @@ def read_learned(group: Group, places: Places) -> list[Learned]:
         read = [(path, read_object(path)) for path in sorted(folder.glob("seed-*.json"))]
         same = [(path, note) for path, note in read if note.get("data") == places.histories(data).name]
         if same:
-            last = np.array([_last_returns(path, note) for path, note in same])  # (S, R)
-            found.append(Learned(label, normalised_scores(data.env, last), [note for _, note in same]))
+            last = [_last_returns(path, note) for path, note in same]  # (R,) each
+            if len({len(lives) for lives in last}) > 1:
+                raise DataError(f"{folder}: not all seeds have as many lifetimes; train them again")
+            scores = normalised_scores(data.env, np.stack(last))  # (S, R)
+            found.append(Learned(label, scores, [note for _, note in same]))
     return found
 
 

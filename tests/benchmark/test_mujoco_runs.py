@@ -144,6 +144,17 @@ def test_value_learning_from_other_data_is_left_out(
     assert "TD3+BC" not in render({"mine": done}, here, figures=False).read_text()
 
 
+def test_seeds_of_value_learning_have_as_many_lifetimes(
+    done: list[RunSpec], places: Places, tmp_path: Path
+) -> None:
+    here = learned_by_d3rlpy(places, tmp_path)
+    folder = here.results / "d3rlpy/hopper/medium-replay/td3-bc"
+    note = json.loads((folder / "seed-0.json").read_text())
+    (folder / "seed-1.json").write_text(json.dumps(note | {"returns": [[1.0], [2.0]]}))
+    with pytest.raises(DataError, match="td3-bc: not all seeds have as many lifetimes"):
+        render({"mine": done}, here, figures=False)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
