@@ -117,6 +117,6 @@ def note_on(found: Found) -> str:
     return f"- **Value learning.** {'; '.join(lines)}. {ABOUT}"
 
 
-ABOUT = """Their papers take a million updates with these settings, so that more may be in
+ABOUT = """The papers take a million updates with these settings, so that more may be in
   them; each score is of the final weights, in ten lifetimes of ten episodes as everywhere here. They have no
   memory. `python benchmarks/d3rlpy/train.py` trains them, in the environment of the file beside it."""
