@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Learned:
     notes: list[dict[str, Any]]
     """What each training noted: `seed`, `updates`, `train_seconds` and `versions` among others."""
 
-    @property
+    @cached_property
     def percent(self) -> Estimate:
         """Mean score with its interval."""
         return estimate(self.scores, mean)
