@@ -93,6 +93,14 @@ def test_without_lifetimes_there_are_no_curves(sweep: tuple[list[Order], Path]) 
         assert ("From episode to episode" in text) == drawn
 
 
+def test_what_went_wrong_has_a_column_only_if_something_did(sweep: tuple[list[Order], Path]) -> None:
+    orders, folder = sweep
+    for some, failed in ((orders, True), (orders[:3], False)):
+        text = write_index(some, folder, read_lives(some, folder), "x").read_text()
+        assert ("<th class=\"text\">what went wrong</th>" in text) == failed
+        assert ('<td class="why">' in text) == failed
+
+
 def test_only_the_best_are_drawn(tmp_path: Path) -> None:
     orders = [
         order_of(TrainingTarget(Path("x")), "", {}, {"rate": number}) for number in range(MOST_CURVES + 2)
