@@ -10,6 +10,7 @@ from dmh_lib.benchmark import TABLES, Places, RunSpec, load_done
 from dmh_lib.benchmark.markdown import short_title_of
 from dmh_lib.benchmark.store import NO_MEMORY, final_rows
 from dmh_lib.benchmark.summary import Group, Series, compare, minutes_of
+from dmh_lib.benchmark.value_learning import read_learned
 from dmh_lib.results import by_length
 from dmh_lib.statistics import mean, score_array, verdict
 
@@ -140,11 +141,13 @@ def maze_table(docs: str | os.PathLike[str] = "docs", tables: Sequence[str] = ("
 def mujoco_table(docs: str | os.PathLike[str] = "docs", tables: Sequence[str] = ("mujoco",)) -> pd.DataFrame:
     """D4RL's scores at the last episode of the stored runs' final checkpoints: methods × datasets.
 
-    Means over training seeds and lifetimes; empty where nothing is stored.
+    Means over training seeds and lifetimes, value learning's (see `benchmarks/d3rlpy`) as well; empty where
+    nothing is stored.
     """
     scores: dict[str, dict[str, float]] = {}
     for group in read_groups(tables, docs):
         for series in group.series:
             finals = pd.concat([final_rows(run.table) for run in series.runs])
             scores.setdefault(group.name, {})[series.label] = mean(score_array(finals)[..., -1])
+        scores[group.name] |= {one.label: mean(one.scores) for one in read_learned(group, Places(Path(docs)))}
     return pd.DataFrame(scores)

@@ -22,6 +22,7 @@ from dmh_lib.benchmark.summary import group_runs
 from dmh_lib.data import read_hdf5
 from dmh_lib.envs.scores import PAPER_TARGETS, normalised_scores
 from dmh_lib.errors import CheckpointError, DataError, SettingError
+from dmh_lib.stored import mujoco_table
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / FILE
 DATA = MujocoSpec("hopper", "medium-replay", steps=300)
@@ -135,6 +136,16 @@ def test_value_learning_on_the_page(
     assert "**TD3+BC beats DM-H: +" in text
     assert "TD3+BC 20,000 updates, 6 minutes of a core (d3rlpy 2.8.1)." in text
     assert "IQL" not in text
+
+
+def test_value_learning_in_the_table_of_stored_runs(
+    done: list[RunSpec], places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TABLES, "mine", done)
+    table = mujoco_table(learned_by_d3rlpy(places, tmp_path).out, ["mine"])
+    assert list(table.index) == ["DM-H", "BC", "TD3+BC"]
+    assert table.loc["TD3+BC", DATA.name] == pytest.approx(normalised_scores("hopper", 2000))
+    assert not table.isna().any(axis=None)
 
 
 def test_value_learning_from_other_data_is_left_out(
