@@ -97,7 +97,7 @@ def test_what_went_wrong_has_a_column_only_if_something_did(sweep: tuple[list[Or
     orders, folder = sweep
     for some, failed in ((orders, True), (orders[:3], False)):
         text = write_index(some, folder, read_lives(some, folder), "x").read_text()
-        assert ("<th class=\"text\">what went wrong</th>" in text) == failed
+        assert ('<th class="text">what went wrong</th>' in text) == failed
         assert ('<td class="why">' in text) == failed
 
 
