@@ -11,12 +11,15 @@ from typing import Any
 import nbformat
 import papermill
 from papermill.exceptions import PapermillException, PapermillExecutionError
+from traitlets.config import Config
 
 from dmh_lib.errors import NotebookError
 from dmh_lib.files import atomic_path
 from dmh_lib.headless import HEADLESS
 
 LONGEST_NAME = 1000  # letters of a name in the JSON of a notebook
+# what a kernel is told and says back passes through sockets that others on the machine might listen at
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 def read_notebook(notebook: str | os.PathLike[str]) -> nbformat.NotebookNode:
@@ -107,6 +110,7 @@ def run_notebook(
                     progress_bar=progress,
                     execution_timeout=timeout,
                     kernel_name="python3",
+                    config=ENCRYPTED,
                 )
             failure = _stalled(path, target, executed, timeout)
         except PapermillExecutionError as error:

@@ -37,6 +37,13 @@ def test_a_run_takes_parameters_and_leaves_the_source_alone(tmp_path: Path) -> N
     assert sorted(entry.name for entry in output.parent.iterdir()) == ["sum.ipynb"]
 
 
+def test_a_kernel_is_spoken_to_in_secret(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It would warn otherwise, once for each notebook."""
+    body = "import json, ipykernel\njson.load(open(ipykernel.get_connection_file()))['curve_publickey'][:0]"
+    run_notebook(make_notebook(tmp_path / "n.ipynb", "seed = 0", body), tmp_path / "out.ipynb")
+    assert capfd.readouterr().err == ""
+
+
 def test_an_unknown_parameter_runs_nothing(tmp_path: Path) -> None:
     path = make_notebook(tmp_path / "n.ipynb", "seed = 0", "open('made', 'w')")
     with pytest.raises(NotebookError, match="parameter 'sed' is not in its parameters cell; it has seed"):
