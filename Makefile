@@ -14,7 +14,10 @@ BIN = .venv/bin
 NOTEBOOKS = runs/walkthrough
 CHECKPOINT = checkpoints/darkroom-dm-h
 
-# compiled to bytecode as they are imported: most of what is installed never is
+# packages are compiled to bytecode as they are imported, since most never are; where this is set, as in many
+# containers, each process would compile them again, which takes longer than all else that it does to start
+export PYTHONDONTWRITEBYTECODE =
+
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile --constraint constraints.txt
 
 .venv/packages: pyproject.toml constraints.txt
