@@ -75,10 +75,11 @@ NOTES = """### How MuJoCo was measured
   to its target: 1,000 more moves its actions by 0.02 to 0.04 and DT's by 0.06, where those of the data spread
   by 0.47. The rest is chance. The four checkpoints of one training played at 59, 59, 103 and 37; seeds 0 and
   1, trained again with code that rounds otherwise, at 76 and 37. Tried in one to three trainings each:
-  contexts of ten episodes, 37 (with a falling rate 71); a transformer that does not see the chunk's earlier
-  actions and rewards, 75 (63); that with a valuable sub-goal at every chunk, 88, 39 and 71, and 41 in
-  `medium-replay`; no valuable sub-goals, 43; neither them nor other episodes, 39; the return-to-go embedded
-  after the norm and the sub-goal at every step, 69. Nothing was clearly better than what stands above.
+  contexts of ten episodes, 37 (71 with a falling rate); a transformer that does not see the chunk's earlier
+  actions and rewards, 75 (63 with a falling rate); that with a valuable sub-goal at every chunk, 88, 39 and
+  71, and 41 in `medium-replay`; no valuable sub-goals, 43; neither them nor other episodes, 39; the
+  return-to-go embedded after the norm and the sub-goal at every step, 69. Nothing was clearly better than
+  what stands above.
 - **AD.** Windows of 2,000 steps across episodes in the order collected, which in `medium-replay` is that of
   learning and elsewhere means nothing. **DT, DM:** windows of 20 steps. **BC:** single steps, *BC-10%* those
   of the best tenth of the episodes.
