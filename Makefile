@@ -14,8 +14,11 @@ BIN = .venv/bin
 NOTEBOOKS = runs/walkthrough
 CHECKPOINT = checkpoints/darkroom-dm-h
 
-# packages are compiled to bytecode as they are imported, since most never are; where this is set, as in many
-# containers, each process would compile them again, which takes longer than all else that it does to start
+# what a page's server and its kernels say to each other; else each kernel warns that anyone might listen
+ENCRYPTED = --MappingKernelManager.transport_encryption=auto
+
+# packages are compiled to bytecode as they are imported, since most never are. Where this is set, as in many
+# containers, each process would compile them again: half of the time that it takes to start
 export PYTHONDONTWRITEBYTECODE =
 
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile --constraint constraints.txt
@@ -58,14 +61,14 @@ test: .venv/installed .venv/behaviour lint
 	$(BIN)/pytest --durations 10 tests/processes/test_sweep_on_ray.py tests/browser
 
 lab: .venv/installed
-	$(BIN)/jupyter lab --ip 127.0.0.1 notebooks
+	$(BIN)/jupyter lab --ip 127.0.0.1 $(ENCRYPTED) notebooks
 
 # open the address that it prints; it holds a token, without which the page stays closed. A page that is closed
 # leaves its kernel behind, half a gigabyte, which is ended after ten minutes
 explorer: .venv/installed
 	DMH_CHECKPOINT="$(CHECKPOINT)" JUPYTER_PATH="$$(pwd)/notebooks/app" \
 	$(BIN)/voila --Voila.ip=127.0.0.1 --token --no-browser --template=dmh \
-		--MappingKernelManager.cull_interval=60 --MappingKernelManager.cull_idle_timeout=600 \
+		--MappingKernelManager.cull_interval=60 --MappingKernelManager.cull_idle_timeout=600 $(ENCRYPTED) \
 		notebooks/app/explorer.ipynb
 
 screenshots: .venv/installed

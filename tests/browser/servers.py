@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+ENCRYPTED = "--MappingKernelManager.transport_encryption=auto"  # or kernels warn, as in the Makefile
 PATIENCE = 120.0  # seconds for a server to say where it is, on a busy machine
 
 
@@ -26,6 +27,7 @@ def lab(notebook: Path, home: Path) -> Iterator[str]:
         "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.root_dir={notebook.parent}",
         "--ServerApp.port_retries=0",
+        ENCRYPTED,
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--allow-root",
     ]
@@ -36,7 +38,7 @@ def lab(notebook: Path, home: Path) -> Iterator[str]:
 @contextmanager
 def voila(notebook: Path, home: Path) -> Iterator[str]:
     """Voilà with a notebook, as `make explorer` starts it; the address that it prints."""
-    options = ["--Voila.ip=127.0.0.1", "--token", "--template=dmh", str(notebook)]
+    options = ["--Voila.ip=127.0.0.1", "--token", "--template=dmh", ENCRYPTED, str(notebook)]
     with _serving("voila", options, home) as printed:
         yield printed
 
@@ -67,6 +69,7 @@ def _serving(module: str, options: list[str], home: Path) -> Iterator[str]:
         )
     try:
         yield _printed(server, log)
+        assert b"without encryption" not in log.read_bytes()  # no kernel warned
     finally:
         server.terminate()  # which ends the kernels too
         try:
