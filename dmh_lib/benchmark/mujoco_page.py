@@ -70,16 +70,16 @@ NOTES = """### How MuJoCo was measured
   most of the data does, whatever the target.
 - **Why not first.** In Hopper's `medium` all episodes are one policy's and differ by luck: what is imitated
   on average falls, at 39, and a policy a little beside it may walk to the end, at 105. Cloning the best 3,
-  10, 20 and 40 % of the episodes gave 105, 105, 82 and 50 (one training each, of 10 % three): how choosy one
-  is decides. DM-H imitates the best of up to four episodes, about as choosy as the 40 %, and listens little
-  to its target: 1,000 more moves its actions by 0.02 to 0.04 and DT's by 0.06, where those of the data spread
-  by 0.47. The rest is chance. The four checkpoints of one training played at 59, 59, 103 and 37; seeds 0 and
-  1, trained again with code that rounds otherwise, at 76 and 37. Tried in one to three trainings each:
-  contexts of ten episodes, 37 (71 with a falling rate); a transformer that does not see the chunk's earlier
-  actions and rewards, 75 (63 with a falling rate); that with a valuable sub-goal at every chunk, 88, 39 and
-  71, and 41 in `medium-replay`; no valuable sub-goals, 43; neither them nor other episodes, 39; the
-  return-to-go embedded after the norm and the sub-goal at every step, 69. Nothing was clearly better than
-  what stands above.
+  10, 20 and 40 % of the episodes gave 105, 105, 82 and 50 (one training each of 5,000 updates; 10 %: three
+  of 10,000). DM-H imitates the best of up to four episodes, whose steps bring 1,500 on average, as those of
+  the best 40 % do (1,476; the best tenth's 1,808), and listens little to its target: 1,000 more moves its
+  actions by 0.02 to 0.04 and DT's by 0.06, where those of the data spread by 0.47. Much of the rest looks
+  like chance. The four checkpoints of one training played at 59, 59, 103 and 37; seeds 0 and 1, trained again
+  with later code of the same meaning, at 76 and 37. Tried in one to three trainings each: contexts of ten
+  episodes, 37 (71 with a falling rate); a transformer that does not see the chunk's earlier actions and
+  rewards, 75 (63 with a falling rate); that with a valuable sub-goal at every chunk, 88, 39 and 71, and 41 in
+  `medium-replay`; no valuable sub-goals, 43; neither them nor other episodes, 39; the return-to-go embedded
+  after the norm and the sub-goal at every step, 69. Nothing was clearly better than what stands above.
 - **AD.** Windows of 2,000 steps across episodes in the order collected, which in `medium-replay` is that of
   learning and elsewhere means nothing. **DT, DM:** windows of 20 steps. **BC:** single steps, *BC-10%* those
   of the best tenth of the episodes.
